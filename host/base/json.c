@@ -1,0 +1,96 @@
+#include "host/base/json.h"
+
+#include <stdlib.h>
+
+#include "host/base/alloc.h"
+#include "host/base/file.h"
+#include "host/base/str.h"
+
+nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t **out, nb_err *err) {
+    json_error_t fault;
+    json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+    if (!v) {
+        nb_status status = nb_fail_at(err, NB_E_INPUT, path, NULL, "not valid JSON: %s (line %d, column %d)", fault.text,
+                                      fault.line, fault.column);
+        if (err && fault.position > 0)
+            err->offset = (uint64_t)fault.position;
+        return status;
+    }
+    *out = v;
+    return NB_OK;
+}
+
+nb_status nb_json_read(const char *path, size_t limit, json_t **out, nb_err *err) {
+    char *text;
+    size_t len;
+    NB_TRY(nb_file_read(path, limit, &text, &len, err));
+    nb_status status = nb_json_parse(text, len, path, out, err);
+    nb_free(text);
+    return status;
+}
+
+nb_status nb_json_write(const char *path, const json_t *value, nb_err *err) {
+    char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    if (!text)
+        return nb_fail_at(err, NB_E_MEMORY, path, NULL, "out of memory while writing JSON");
+    nb_str s = {0};
+    nb_status status = nb_str_addf(&s, err, "%s\n", text);
+    if (status == NB_OK)
+        status = nb_file_write(path, s.data, s.len, err);
+    nb_str_free(&s);
+    free(text);
+    return status;
+}
+
+static const char *type_name(const json_t *v) {
+    static const char *const names[] = {"an object", "an array", "a string", "an integer", "a number", "true", "false", "null"};
+    return names[json_typeof(v)];
+}
+
+static nb_status wrong_type(nb_err *err, const char *key, const json_t *v, const char *expected) {
+    return nb_fail_at(err, NB_E_INPUT, NULL, key, "is %s, expected %s", type_name(v), expected);
+}
+
+nb_status nb_json_get_int(const json_t *obj, const char *key, int64_t lo, int64_t hi, int64_t *out, nb_err *err) {
+    const json_t *v = json_object_get(obj, key);
+    if (!v || json_is_null(v))
+        return NB_OK;
+    if (!json_is_integer(v))
+        return wrong_type(err, key, v, "an integer");
+    int64_t i = json_integer_value(v);
+    if (i < lo || i > hi)
+        return nb_fail_at(err, NB_E_INPUT, NULL, key, "is %lld, expected %lld to %lld", (long long)i, (long long)lo,
+                          (long long)hi);
+    *out = i;
+    return NB_OK;
+}
+
+nb_status nb_json_get_number(const json_t *obj, const char *key, double *out, nb_err *err) {
+    const json_t *v = json_object_get(obj, key);
+    if (!v || json_is_null(v))
+        return NB_OK;
+    if (!json_is_number(v))
+        return wrong_type(err, key, v, "a number");
+    *out = json_number_value(v);
+    return NB_OK;
+}
+
+nb_status nb_json_get_bool(const json_t *obj, const char *key, bool *out, nb_err *err) {
+    const json_t *v = json_object_get(obj, key);
+    if (!v || json_is_null(v))
+        return NB_OK;
+    if (!json_is_boolean(v))
+        return wrong_type(err, key, v, "true or false");
+    *out = json_is_true(v);
+    return NB_OK;
+}
+
+nb_status nb_json_get_str(const json_t *obj, const char *key, const char **out, nb_err *err) {
+    const json_t *v = json_object_get(obj, key);
+    if (!v || json_is_null(v))
+        return NB_OK;
+    if (!json_is_string(v))
+        return wrong_type(err, key, v, "a string");
+    *out = json_string_value(v);
+    return NB_OK;
+}

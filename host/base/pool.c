@@ -1,0 +1,218 @@
+#include "host/base/pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+
+enum { MAX_THREADS = 1024, SPIN = 2000 };
+
+typedef struct worker {
+    nb_pool *pool;
+    pthread_t thread;
+    void *scratch;
+    size_t scratch_bytes;
+    unsigned id;
+} worker;
+
+struct nb_pool {
+    unsigned n;
+    nb_parallel outer; /* run is NULL for a pool with threads of its own */
+    pthread_mutex_t run_lock, lock;
+    pthread_cond_t wake, idle;
+    nb_task_fn *fn;
+    void *arg;
+    size_t n_tasks;
+    atomic_size_t next;
+    atomic_uint generation; /* counts runs; a worker that sees a new one joins it */
+    atomic_uint busy;       /* workers that have not left the present run */
+    bool stop;
+    unsigned started;
+    worker *workers;
+};
+
+static void work(nb_pool *p, unsigned id) {
+    for (;;) {
+        size_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
+        if (task >= p->n_tasks)
+            return;
+        p->fn(p->arg, task, id);
+    }
+}
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Waits for a run later than `seen`: a short spin, as the next layer's kernel usually follows at once, then sleep. */
+static bool wait_for_run(nb_pool *p, unsigned seen) {
+    for (int i = 0; i < SPIN; i++) {
+        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen)
+            return true;
+        relax();
+    }
+    pthread_mutex_lock(&p->lock);
+    while (!p->stop && atomic_load_explicit(&p->generation, memory_order_acquire) == seen)
+        pthread_cond_wait(&p->wake, &p->lock);
+    bool go = !p->stop;
+    pthread_mutex_unlock(&p->lock);
+    return go;
+}
+
+static void leave_run(nb_pool *p) {
+    if (atomic_fetch_sub_explicit(&p->busy, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_signal(&p->idle);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *worker_main(void *arg) {
+    worker *w = arg;
+    nb_pool *p = w->pool;
+    unsigned seen = 0;
+    while (wait_for_run(p, seen)) {
+        seen++;
+        work(p, w->id);
+        leave_run(p);
+    }
+    return NULL;
+}
+
+static nb_status pool_alloc(unsigned n, nb_pool **out, nb_err *err) {
+    nb_pool *p;
+    NB_TRY(nb_calloc(1, sizeof *p, "a thread pool", &p, err));
+    nb_status status = nb_calloc(n, sizeof *p->workers, "a thread pool", &p->workers, err);
+    if (status != NB_OK) {
+        nb_free(p);
+        return status;
+    }
+    p->n = n;
+    pthread_mutex_init(&p->run_lock, NULL);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->idle, NULL);
+    for (unsigned i = 0; i < n; i++) {
+        p->workers[i].pool = p;
+        p->workers[i].id = i;
+    }
+    *out = p;
+    return NB_OK;
+}
+
+nb_status nb_pool_new(unsigned threads, nb_pool **out, nb_err *err) {
+    if (threads == 0) {
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        threads = online > 0 ? (unsigned)nb_min((size_t)online, MAX_THREADS) : 1;
+    }
+    if (threads > MAX_THREADS)
+        return nb_fail(err, NB_E_USAGE, "%u threads asked for, at most %d are possible", threads, MAX_THREADS);
+    nb_pool *p;
+    NB_TRY(pool_alloc(threads, &p, err));
+    for (p->started = 1; p->started < threads; p->started++) {
+        worker *w = &p->workers[p->started];
+        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+            unsigned got = p->started;
+            nb_pool_free(p);
+            return nb_fail(err, NB_E_FAILED, "thread %u of %u could not be started", got, threads);
+        }
+    }
+    *out = p;
+    return NB_OK;
+}
+
+nb_status nb_pool_wrap(const nb_parallel *parallel, nb_pool **out, nb_err *err) {
+    if (!parallel->run || parallel->n_workers == 0 || parallel->n_workers > MAX_THREADS)
+        return nb_fail(err, NB_E_USAGE, "a caller's pool needs a run function and 1 to %d workers", MAX_THREADS);
+    nb_pool *p;
+    NB_TRY(pool_alloc(parallel->n_workers, &p, err));
+    p->outer = *parallel;
+    p->started = 1;
+    *out = p;
+    return NB_OK;
+}
+
+void nb_pool_free(nb_pool *p) {
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    for (unsigned i = 1; i < p->started; i++)
+        pthread_join(p->workers[i].thread, NULL);
+    for (unsigned i = 0; i < p->n; i++)
+        nb_free(p->workers[i].scratch);
+    pthread_cond_destroy(&p->idle);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->run_lock);
+    nb_free(p->workers);
+    nb_free(p);
+}
+
+static void run_threads(nb_pool *p, size_t n_tasks, nb_task_fn *fn, void *arg) {
+    p->fn = fn;
+    p->arg = arg;
+    p->n_tasks = n_tasks;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->busy, p->n - 1, memory_order_relaxed);
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    work(p, 0);
+    for (int i = 0; i < SPIN && atomic_load_explicit(&p->busy, memory_order_acquire); i++)
+        relax();
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load_explicit(&p->busy, memory_order_acquire))
+        pthread_cond_wait(&p->idle, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void nb_pool_run(nb_pool *p, size_t n_tasks, nb_task_fn *fn, void *arg) {
+    if (n_tasks == 0)
+        return;
+    pthread_mutex_lock(&p->run_lock);
+    if (p->outer.run)
+        p->outer.run(p->outer.ctx, n_tasks, fn, arg);
+    else if (n_tasks == 1 || p->n == 1)
+        for (size_t i = 0; i < n_tasks; i++)
+            fn(arg, i, 0);
+    else
+        run_threads(p, n_tasks, fn, arg);
+    pthread_mutex_unlock(&p->run_lock);
+}
+
+unsigned nb_pool_threads(const nb_pool *p) {
+    return p->n;
+}
+
+void *nb_pool_scratch(nb_pool *p, unsigned id, size_t bytes) {
+    worker *w = &p->workers[id];
+    if (w->scratch_bytes < bytes) {
+        void *grown;
+        if (nb_alloc_aligned(bytes, 1, "scratch", &grown, NULL) != NB_OK)
+            return NULL;
+        nb_free(w->scratch);
+        w->scratch = grown;
+        w->scratch_bytes = bytes;
+    }
+    return w->scratch;
+}
+
+nb_status nb_pool_reserve(nb_pool *p, size_t bytes, nb_err *err) {
+    nb_status status = NB_OK;
+    pthread_mutex_lock(&p->run_lock);
+    for (unsigned i = 0; i < p->n && status == NB_OK; i++)
+        if (!nb_pool_scratch(p, i, bytes))
+            status = nb_fail_memory(err, bytes, "a worker's scratch");
+    pthread_mutex_unlock(&p->run_lock);
+    return status;
+}

@@ -1,0 +1,102 @@
+/* Y = X * W^T + bias with W in any stored type: rows of W are converted to f32 as their panels are packed, so the
+ * weight is never whole in memory as floats. */
+#include <string.h>
+
+#include "host/base/size.h"
+#include "kernels/cpu/sgemm.h"
+
+/* Up to this many rows of X a dot product for each output beats packing panels that are used once. */
+enum { MAX_DOT_ROWS = 3, DOT_OUTPUTS = 32 };
+
+typedef struct operand {
+    const unsigned char *w;
+    size_t row_bytes, k;
+    nb_dtype type;
+} operand;
+
+/* Where k0 falls inside a block, conversion starts at the block's beginning. */
+static void pack_weight(const void *arg, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
+                        float *dst) {
+    const operand *o = arg;
+    const nb_dtype_info *t = nb_dtype_get(o->type);
+    size_t first = k0 / t->block_elems * t->block_elems;
+    size_t last = nb_ceil_div(k0 + ks, t->block_elems) * t->block_elems;
+    if (rows < width)
+        memset(dst, 0, ks * width * sizeof *dst);
+    for (size_t r = 0; r < rows; r++) {
+        const unsigned char *src = o->w + (row + r) * o->row_bytes + first / t->block_elems * t->block_bytes;
+        nb_to_f32(o->type, src, last - first, scratch);
+        for (size_t kk = 0; kk < ks; kk++)
+            dst[kk * width + r] = scratch[k0 - first + kk];
+    }
+}
+
+typedef struct dot_run {
+    const struct nb_linear_args *args;
+    const nb__sgemm_isa *isa;
+    nb_pool *pool;
+    operand w;
+} dot_run;
+
+static void dot_task(void *arg, size_t task, unsigned worker) {
+    const dot_run *r = arg;
+    const struct nb_linear_args *a = r->args;
+    float *row = nb_pool_scratch(r->pool, worker, 0);
+    const float *x = nb_host_f32(a->x), *bias = nb_host_f32(a->bias);
+    float *y = nb_host_f32(a->y);
+    size_t last = nb_min((task + 1) * DOT_OUTPUTS, a->n);
+    for (size_t j = task * DOT_OUTPUTS; j < last; j++) {
+        const float *w = row;
+        if (a->w_type == NB_F32 && (uintptr_t)r->w.w % sizeof(float) == 0)
+            w = (const float *)(const void *)(r->w.w + j * r->w.row_bytes);
+        else
+            nb_to_f32(a->w_type, r->w.w + j * r->w.row_bytes, a->k, row);
+        for (size_t i = 0; i < a->m; i++) {
+            float v = r->isa->dot(x + i * a->ldx, w, a->k) + (bias ? bias[j] : 0.0f);
+            y[i * a->ldy + j] = a->accumulate ? y[i * a->ldy + j] + v : v;
+        }
+    }
+}
+
+static nb_status linear(nb_pool *pool, const nb__sgemm_isa *isa, const struct nb_linear_args *a, nb_err *err) {
+    dot_run r = {.args = a, .isa = isa, .pool = pool};
+    r.w = (operand){.w = nb_host(a->w), .k = a->k, .type = a->w_type};
+    if (!nb_dtype_get(a->w_type)->to_f32 || !nb_dtype_bytes(a->w_type, a->k, &r.w.row_bytes))
+        return nb_fail(err, NB_E_UNSUPPORTED, "a weight of type %s with rows of %zu elements cannot be read",
+                       nb_dtype_get(a->w_type)->name, a->k);
+    if (a->m <= MAX_DOT_ROWS) {
+        NB_TRY(nb_pool_reserve(pool, a->k * sizeof(float), err));
+        nb_pool_run(pool, a->m ? nb_ceil_div(a->n, DOT_OUTPUTS) : 0, dot_task, &r);
+        return NB_OK;
+    }
+    nb__f32_operand x = {nb_host_f32(a->x), a->ldx};
+    nb__sgemm_job job = {
+        .m = a->m,
+        .n = a->n,
+        .k = a->k,
+        .pack_a = nb__pack_f32_rows,
+        .pack_b = pack_weight,
+        .a = &x,
+        .b = &r.w,
+        .c = nb_host_f32(a->y),
+        .ldc = a->ldy,
+        .alpha = 1.0f,
+        .beta = a->accumulate ? 1.0f : 0.0f,
+        .bias = nb_host_f32(a->bias),
+    };
+    return nb__sgemm_run(pool, isa, &job, err);
+}
+
+nb_status nb__cpu_linear_plain(nb_pool *pool, const struct nb_linear_args *args, nb_err *err) {
+    return linear(pool, &nb__sgemm_plain, args, err);
+}
+
+#if defined(__x86_64__)
+nb_status nb__cpu_linear_avx2(nb_pool *pool, const struct nb_linear_args *args, nb_err *err) {
+    return linear(pool, &nb__sgemm_avx2, args, err);
+}
+
+nb_status nb__cpu_linear_avx512(nb_pool *pool, const struct nb_linear_args *args, nb_err *err) {
+    return linear(pool, &nb__sgemm_avx512, args, err);
+}
+#endif

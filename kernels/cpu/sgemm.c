@@ -1,0 +1,131 @@
+#include "kernels/cpu/sgemm.h"
+
+#include <string.h>
+
+#include "host/base/size.h"
+
+/* KC floats of a B panel (32 wide) fill half of a 48 KiB L1; MC x KC of A and NC x KC of B stay in a 1 MiB L2. TILE_M
+ * is a multiple of all row widths (14, 6, 4) and MC as well. */
+enum { KC = 256, MC = 168, TILE_M = 504, TILE_N = 256 };
+
+typedef struct run {
+    const nb__sgemm_isa *isa;
+    const nb__sgemm_job *job;
+    nb_pool *pool;
+    size_t tiles_m, k_chunk;
+} run;
+
+static size_t round_up(size_t x, size_t to) {
+    return nb_ceil_div(x, to) * to;
+}
+
+/* Scratch of a worker, in floats: an A block, a B block, a row. */
+static size_t a_floats(const run *r) {
+    return round_up(MC, r->isa->mr) * r->k_chunk;
+}
+
+static size_t b_floats(const run *r) {
+    return round_up(TILE_N, r->isa->nr) * r->k_chunk;
+}
+
+static void pack_block(nb__pack_fn *pack, const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width,
+                       float *scratch, float *dst) {
+    for (size_t r = 0; r < rows; r += width, dst += width * ks)
+        pack(operand, row + r, nb_min(width, rows - r), k0, ks, width, scratch, dst);
+}
+
+/* beta * C, before the first chunk of k is added; not needed where beta is 0 or 1. */
+static void scale_tile(const nb__sgemm_job *job, size_t i0, size_t rows, size_t j0, size_t cols) {
+    for (size_t i = i0; i < i0 + rows; i++)
+        for (size_t j = j0; j < j0 + cols; j++)
+            job->c[i * job->ldc + j] *= job->beta;
+}
+
+static void add_bias(const nb__sgemm_job *job, size_t i0, size_t rows, size_t j0, size_t cols) {
+    for (size_t i = i0; i < i0 + rows; i++)
+        for (size_t j = j0; j < j0 + cols; j++)
+            job->c[i * job->ldc + j] += job->bias[j];
+}
+
+/* All register tiles of one A block against one B block. */
+static void block_product(const run *r, const float *pa, const float *pb, size_t i0, size_t rows, size_t j0, size_t cols,
+                          size_t ks, bool load) {
+    const nb__sgemm_isa *isa = r->isa;
+    const nb__sgemm_job *job = r->job;
+    for (size_t j = 0; j < cols; j += isa->nr)
+        for (size_t i = 0; i < rows; i += isa->mr)
+            isa->tile(ks, pa + i * ks, pb + j * ks, job->c + (i0 + i) * job->ldc + j0 + j, job->ldc,
+                      nb_min(isa->mr, rows - i), nb_min(isa->nr, cols - j), job->alpha, load);
+}
+
+static void tile_task(void *arg, size_t task, unsigned worker) {
+    const run *r = arg;
+    const nb__sgemm_job *job = r->job;
+    size_t i0 = task % r->tiles_m * TILE_M, j0 = task / r->tiles_m * TILE_N;
+    size_t rows = nb_min(TILE_M, job->m - i0), cols = nb_min(TILE_N, job->n - j0);
+    if (job->lower && j0 >= i0 + rows)
+        return;
+    float *pa = nb_pool_scratch(r->pool, worker, 0), *pb = pa + a_floats(r), *row = pb + b_floats(r);
+    if (job->beta != 0.0f && job->beta != 1.0f)
+        scale_tile(job, i0, rows, j0, cols);
+    for (size_t k0 = 0; k0 < job->k; k0 += r->k_chunk) {
+        size_t ks = nb_min(r->k_chunk, job->k - k0);
+        pack_block(job->pack_b, job->b, j0, cols, k0, ks, r->isa->nr, row, pb);
+        for (size_t i = 0; i < rows; i += MC) {
+            size_t block = nb_min(MC, rows - i);
+            pack_block(job->pack_a, job->a, i0 + i, block, k0, ks, r->isa->mr, row, pa);
+            block_product(r, pa, pb, i0 + i, block, j0, cols, ks, k0 > 0 || job->beta != 0.0f);
+        }
+    }
+    if (job->bias)
+        add_bias(job, i0, rows, j0, cols);
+}
+
+/* k == 0: the product is empty. */
+static void run_empty(const nb__sgemm_job *job) {
+    for (size_t i = 0; i < job->m; i++)
+        for (size_t j = 0; j < job->n; j++) {
+            float *c = &job->c[i * job->ldc + j];
+            *c = (job->beta != 0.0f ? *c * job->beta : 0.0f) + (job->bias ? job->bias[j] : 0.0f);
+        }
+}
+
+nb_status nb__sgemm_run(nb_pool *pool, const nb__sgemm_isa *isa, const nb__sgemm_job *job, nb_err *err) {
+    if (job->m == 0 || job->n == 0)
+        return NB_OK;
+    if (job->k == 0) {
+        run_empty(job);
+        return NB_OK;
+    }
+    run r = {.isa = isa, .job = job, .pool = pool, .tiles_m = nb_ceil_div(job->m, TILE_M)};
+    r.k_chunk = nb_ceil_div(job->k, nb_ceil_div(job->k, KC));
+    size_t floats = a_floats(&r) + b_floats(&r) + job->k, bytes;
+    if (!nb_mul(floats, sizeof(float), &bytes))
+        return nb_fail_memory(err, SIZE_MAX, "a matrix product");
+    NB_TRY(nb_pool_reserve(pool, bytes, err));
+    nb_pool_run(pool, r.tiles_m * nb_ceil_div(job->n, TILE_N), tile_task, &r);
+    return NB_OK;
+}
+
+void nb__pack_f32_rows(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
+                       float *dst) {
+    const nb__f32_operand *o = operand;
+    (void)scratch;
+    if (rows < width)
+        memset(dst, 0, ks * width * sizeof *dst);
+    for (size_t r = 0; r < rows; r++) {
+        const float *src = o->data + (row + r) * o->ld + k0;
+        for (size_t kk = 0; kk < ks; kk++)
+            dst[kk * width + r] = src[kk];
+    }
+}
+
+void nb__pack_f32_cols(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
+                       float *dst) {
+    const nb__f32_operand *o = operand;
+    (void)scratch;
+    if (rows < width)
+        memset(dst, 0, ks * width * sizeof *dst);
+    for (size_t kk = 0; kk < ks; kk++)
+        memcpy(dst + kk * width, o->data + (k0 + kk) * o->ld + row, rows * sizeof *dst);
+}

@@ -1,0 +1,54 @@
+/* What a row of kernels.def becomes: an operation's variant, what it needs of a device, and how far from the oracle
+ * its results may lie. */
+#ifndef NB_KERNEL_H
+#define NB_KERNEL_H
+
+#include "host/base/err.h"
+#include "host/base/pool.h"
+
+typedef enum nb_op {
+#define NB_OP(op) NB_OP_##op,
+#include "kernels/kernels.def"
+    NB_OP_COUNT
+} nb_op;
+
+typedef enum nb_backend_id { NB_CPU, NB_CUDA, NB_OPENCL, NB_BACKEND_COUNT } nb_backend_id;
+
+/* Needs of CPU rows; each names all that its code uses. */
+enum {
+    NB_NEED_NONE = 0,
+    NB_NEED_AVX2 = 1 << 0,        /* AVX2, FMA, F16C */
+    NB_NEED_AVX512 = 1 << 1,      /* AVX-512 F, BW, DQ, VL, and AVX2 */
+    NB_NEED_AVX512_VNNI = 1 << 2, /* AVX-512 and its VNNI */
+    NB_NEED_AVX_VNNI = 1 << 3,    /* AVX2 and AVX-VNNI */
+    NB_NEED_NEON = 1 << 4,
+    NB_NEED_DOTPROD = 1 << 5
+};
+
+/* Error model: |y - oracle| <= (gamma_K of the accumulator + u_weight) * sum|x||w| + u_out * |y|, with int8 activations
+ * adding sum|w| * step / 2. An EXACT row is bit-equal to the oracle. */
+typedef enum nb_accumulator { NB_EXACT, NB_F32_ACC, NB_F64_ACC } nb_accumulator;
+typedef enum nb_rounding { NB_AS_IS, NB_F16_ROUND, NB_BF16_ROUND, NB_F32_ROUND, NB_INT8_ROUND } nb_rounding;
+
+typedef struct nb_error_model {
+    nb_accumulator acc;
+    nb_rounding weight; /* of dequantized weights before they are multiplied */
+    nb_rounding act;    /* of activations */
+} nb_error_model;
+
+#define NB_ERR(acc_, weight_, act_)                                                                                    \
+    { .acc = (acc_), .weight = (weight_), .act = (act_) }
+
+/* A CPU kernel: runs on the pool and returns when done. args points to the operation's struct in ops.h. */
+typedef nb_status nb_cpu_kernel(nb_pool *pool, const void *args, nb_err *err);
+
+typedef struct nb_kernel {
+    nb_op op;
+    nb_backend_id backend;
+    const char *name;
+    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10; OpenCL: its extension flags */
+    nb_error_model err;
+    nb_cpu_kernel *cpu; /* NULL for other backends */
+} nb_kernel;
+
+#endif

@@ -1,0 +1,21 @@
+#!/bin/bash
+# Installs what is missing, builds, runs the tests. --deep adds sanitizers, valgrind and fuzzing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+deep=0
+for arg in "$@"; do
+    case $arg in
+    --deep) deep=1 ;;
+    -h | --help) echo "usage: scripts/test.sh [--deep]"; exit 0 ;;
+    *) echo "usage: scripts/test.sh [--deep]" >&2; exit 2 ;;
+    esac
+done
+jobs=$(nproc)
+scripts/install-deps.sh build test
+cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON
+cmake --build build -j "$jobs"
+ctest --test-dir build --output-on-failure -LE deep
+if [ $deep = 1 ]; then
+    scripts/install-deps.sh deep
+    scripts/test-deep.sh
+fi
