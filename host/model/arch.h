@@ -1,0 +1,54 @@
+/* Model families as data, and a model's hyperparameters. A family is a row of the table in arch.c. */
+#ifndef NB_ARCH_H
+#define NB_ARCH_H
+
+#include "host/ckpt/ckpt.h"
+
+/* Linears of a block, in the order in which their statistics are taken (true-sequential). */
+typedef enum nb_lin { NB_LIN_Q, NB_LIN_K, NB_LIN_V, NB_LIN_O, NB_LIN_GATE, NB_LIN_UP, NB_LIN_DOWN, NB_LIN_COUNT } nb_lin;
+
+/* Points of a block where inputs of linears are tapped; linears with one tap share statistics and are quantized as one
+ * step: {q,k,v}, {o}, {gate,up}, {down}. */
+typedef enum nb_tap { NB_TAP_ATTN_IN, NB_TAP_ATTN_OUT, NB_TAP_MLP_IN, NB_TAP_MLP_OUT, NB_TAP_COUNT } nb_tap;
+
+typedef struct nb_lin_row {
+    const char *hf;   /* after "model.layers.N.": "self_attn.q_proj" */
+    const char *gguf; /* after "blk.N.": "attn_q" */
+    nb_tap tap;
+} nb_lin_row;
+
+typedef enum nb_act { NB_ACT_SILU, NB_ACT_GELU_TANH } nb_act;
+
+typedef enum nb_rope_scaling { NB_ROPE_NONE, NB_ROPE_LINEAR, NB_ROPE_LLAMA3, NB_ROPE_FACTORS } nb_rope_scaling;
+
+typedef struct nb_family {
+    const char *hf;   /* model_type */
+    const char *gguf; /* general.architecture */
+    const nb_lin_row *lins; /* [NB_LIN_COUNT] */
+    const char *attn_norm, *mlp_norm, *final_norm, *embed, *head;                     /* HF names */
+    const char *gguf_attn_norm, *gguf_mlp_norm, *gguf_final_norm, *gguf_embed, *gguf_head;
+    bool gguf_permutes_qk; /* rows of q and k are interleaved in GGUF (llama) */
+    nb_act act;
+} nb_family;
+
+typedef struct nb_hparams {
+    const nb_family *family;
+    size_t hidden, intermediate, layers, heads, kv_heads, head_dim, vocab, context;
+    bool tied;
+    double norm_eps, rope_theta;
+    nb_rope_scaling rope_scaling;
+    double rope_factor, rope_low_freq, rope_high_freq;
+    size_t rope_original_context;
+    nb_dtype dtype; /* of the checkpoint's weights, as its config states it */
+} nb_hparams;
+
+/* Reads and checks hyperparameters (heads > 0, hidden % heads, layers against the tensors that are there, sizes that
+ * fit). An unknown family is NB_E_UNSUPPORTED naming it and the known ones. */
+nb_status nb_hparams_read(const nb_ckpt *ckpt, nb_hparams *out, nb_err *err);
+
+/* Shape [n,k] of a linear. */
+void nb_lin_shape(const nb_hparams *hp, nb_lin lin, size_t *n, size_t *k);
+/* HF name without ".weight": "model.layers.3.mlp.up_proj", into out[cap]. */
+void nb_lin_name(const nb_hparams *hp, size_t layer, nb_lin lin, char *out, size_t cap);
+
+#endif

@@ -1,0 +1,53 @@
+/* A model that can be run block by block on a device. Weights stay in their file until a block is loaded; a loaded block
+ * holds device memory for one block only. Linears may be quantized: they are then packed weights. */
+#ifndef NB_MODEL_H
+#define NB_MODEL_H
+
+#include "host/backend/backend.h"
+#include "host/model/arch.h"
+#include "host/scheme/scheme.h"
+#include "host/tensor/qtensor.h"
+
+typedef struct nb_model nb_model;
+
+/* Opens the model at path: containers, hyperparameters, quantization settings where it has them. All tensors that the
+ * family needs are looked up and their shapes checked. */
+nb_status nb_model_open(const char *path, nb_model **out, nb_err *err);
+void nb_model_close(nb_model *model);
+
+const nb_hparams *nb_model_hparams(const nb_model *model);
+const nb_ckpt *nb_model_ckpt(const nb_model *model);
+/* NULL where the checkpoint is not quantized (GGUF block types do not count). */
+const nb_scheme_config *nb_model_scheme(const nb_model *model);
+
+/* The f32 weight of a linear in HF row order (a GGUF q/k permutation is undone), into out[n*k]; a quantized one is
+ * dequantized. NaN or infinity is NB_E_INPUT naming the tensor. */
+nb_status nb_model_weight_f32(const nb_model *model, size_t layer, nb_lin lin, float *out, nb_err *err);
+/* Is the linear quantized in the checkpoint? Then reads it. */
+bool nb_model_is_quantized(const nb_model *model, size_t layer, nb_lin lin);
+nb_status nb_model_qtensor(const nb_model *model, size_t layer, nb_lin lin, nb_qtensor *out, nb_err *err);
+
+/* ---- blocks (block.c) ---- */
+
+/* A linear on a device: exactly one of a dense weight (any type that the device's `linear` reads) and a quantized one. */
+typedef struct nb_linear {
+    size_t n, k;
+    nb_mem w;         /* dense: w_type [n,k] */
+    nb_dtype w_type;
+    bool owned;       /* free w with the block (false: it lies in the mapped file) */
+    bool quantized;
+    struct nb_packed *packed; /* quantized: the packed weight that inference kernels read */
+} nb_linear;
+
+typedef struct nb_block {
+    size_t layer;
+    nb_linear lin[NB_LIN_COUNT];
+    nb_mem attn_norm, mlp_norm; /* f32 [hidden] */
+} nb_block;
+
+nb_status nb_block_load(const nb_model *model, nb_stream *stream, size_t layer, nb_block *out, nb_err *err);
+void nb_block_free(nb_device *device, nb_block *block);
+/* Replaces one linear's weight by f32 values on the device (takes over w). */
+void nb_block_set_dense(nb_device *device, nb_block *block, nb_lin lin, nb_mem w);
+
+#endif
