@@ -1,14 +1,14 @@
 #!/bin/sh
 # Includes point one way only:
-#   cli -> run -> calib, eval -> quant, scheme, model -> ckpt, tokenizer, backend -> kernels -> tensor -> base -> include
+#   cli -> run -> calib, eval -> quant, model -> scheme, ckpt, tokenizer, backend -> kernels -> tensor -> base -> include
 # Rooms between two arrows do not include each other. layout.h may be included by all. Only backend/ includes CUDA's and
 # OpenCL's headers.
 set -eu
 cd "$1"
 floor() {
     case $1 in
-    include) echo 0 ;; base) echo 1 ;; tensor) echo 2 ;; kernels) echo 3 ;; ckpt | tokenizer | backend) echo 4 ;;
-    quant | scheme | model) echo 5 ;; calib | eval) echo 6 ;; run) echo 7 ;; cli) echo 8 ;; *) echo 99 ;;
+    include) echo 0 ;; base) echo 1 ;; tensor) echo 2 ;; kernels) echo 3 ;; ckpt | tokenizer | backend | scheme) echo 4 ;;
+    quant | model) echo 5 ;; calib | eval) echo 6 ;; run) echo 7 ;; cli) echo 8 ;; *) echo 99 ;;
     esac
 }
 room() {
