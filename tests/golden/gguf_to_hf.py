@@ -83,24 +83,37 @@ def tokenizer_json(reader):
     }
 
 
-def main():
-    path, out, kind = sys.argv[1:4]
-    dtype = {"f32": np.float32, "f16": np.float16}[kind]
+def load(path):
+    """-> reader, {hf name: f32 array}"""
     r = gguf.GGUFReader(path)
     a = field(r, "general.architecture")
     heads = field(r, f"{a}.attention.head_count")
     kv = field(r, f"{a}.attention.head_count_kv", heads)
     tensors = {}
     for t in r.tensors:
+        if t.name == "rope_freqs.weight":
+            continue
         w = gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32)
         w = w.reshape([int(x) for x in reversed(t.shape)])
         if ".attn_q." in t.name:
             w = unpermute(w, heads)
         elif ".attn_k." in t.name:
             w = unpermute(w, kv)
-        tensors[hf_name(t.name)] = np.ascontiguousarray(w.astype(dtype))
+        tensors[hf_name(t.name)] = np.ascontiguousarray(w)
+    return r, tensors
+
+
+def main():
+    path, out, kind = sys.argv[1:4]
+    dtype = {"f32": np.float32, "f16": np.float16}[kind]
+    r, tensors = load(path)
+    a = field(r, "general.architecture")
+    heads = field(r, f"{a}.attention.head_count")
+    kv = field(r, f"{a}.attention.head_count_kv", heads)
+    tensors = {n: w.astype(dtype) for n, w in tensors.items()}
     os.makedirs(out, exist_ok=True)
     save_file(tensors, os.path.join(out, "model.safetensors"), metadata={"format": "pt"})
+    os.chmod(os.path.join(out, "model.safetensors"), 0o644)
 
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -140,4 +153,5 @@ def main():
             f.write("\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
