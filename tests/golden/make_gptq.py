@@ -44,6 +44,10 @@ CASES = {
     "w8-asym-g32-v2": (1, "float16", False, dict(bits=8, group_size=32, sym=False, desc_act=False, format="gptq_v2")),
     "w3-sym-g32": (1, "float16", False, dict(bits=3, group_size=32, sym=True, desc_act=False)),
     "w3-asym-g64-v2": (1, "float16", False, dict(bits=3, group_size=64, sym=False, desc_act=False, format="gptq_v2")),
+    # Rules of config key `dynamic`: other bits and groups for some modules, and modules left in F16.
+    "w4-sym-g32-dynamic": (2, "float16", False, dict(bits=4, group_size=32, sym=True, desc_act=False, dynamic={
+        r"-:.*layers\.1\.mlp\..*": {}, r"+:.*\.k_proj": {"bits": 8, "group_size": 64},
+        r".*\.v_proj": {"bits": 8, "group_size": 64}})),
     "w2-sym-g32": (1, "float16", False, dict(bits=2, group_size=32, sym=True, desc_act=False)),
     "w2-asym-g32-v2": (1, "float16", False, dict(bits=2, group_size=32, sym=False, desc_act=False, format="gptq_v2")),
 }
