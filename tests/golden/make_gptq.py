@@ -44,6 +44,10 @@ CASES = {
     "w8-asym-g32-v2": (1, "float16", False, dict(bits=8, group_size=32, sym=False, desc_act=False, format="gptq_v2")),
     "w3-sym-g32": (1, "float16", False, dict(bits=3, group_size=32, sym=True, desc_act=False)),
     "w3-asym-g64-v2": (1, "float16", False, dict(bits=3, group_size=64, sym=False, desc_act=False, format="gptq_v2")),
+    # Rules of config key `dynamic`: other bits and groups for some modules, and modules left in F16.
+    "w4-sym-g32-dynamic": (2, "float16", False, dict(bits=4, group_size=32, sym=True, desc_act=False, dynamic={
+        r"-:.*layers\.1\.mlp\..*": {}, r"+:.*\.k_proj": {"bits": 8, "group_size": 64},
+        r".*\.v_proj": {"bits": 8, "group_size": 64}})),
     "w2-sym-g32": (1, "float16", False, dict(bits=2, group_size=32, sym=True, desc_act=False)),
     "w2-asym-g32-v2": (1, "float16", False, dict(bits=2, group_size=32, sym=False, desc_act=False, format="gptq_v2")),
 }
@@ -78,9 +82,9 @@ def exact_logits(path, plain, ids):
         return m(torch.tensor([ids])).logits[0].numpy()
 
 
-def own_weights(path, dtype):
-    """Dequantized by GPTQModel's torch kernel."""
-    m = GPTQModel.load(path, backend=BACKEND.TORCH, device="cpu", dtype=getattr(torch, dtype))
+def own_weights(path):
+    """Dequantized by GPTQModel's torch kernel, in F16 as the scales are (in BF16 it would round the scales first)."""
+    m = GPTQModel.load(path, backend=BACKEND.TORCH, device="cpu", dtype=torch.float16)
     return {n: q.dequantize_weight().T.float().contiguous().numpy() for n, q in m.model.named_modules()
             if hasattr(q, "dequantize_weight")}
 
@@ -113,12 +117,12 @@ def one(name):
         os.chmod(os.path.join(out, file), 0o644)
 
     config, plain, facts = numpy_gptq.load(out)
-    own = own_weights(out, dtype)
+    own = own_weights(out)
     assert set(own) == set(facts), (sorted(own), sorted(facts))
     worst = 0.0
     for p in facts:
-        # One rounding to F16 (or BF16) of an exact product.
-        mine = torch.from_numpy(plain[p + ".weight"]).to(getattr(torch, dtype)).float().numpy()
+        # One rounding to F16 of an exact product.
+        mine = plain[p + ".weight"].astype(np.float16).astype(np.float32)
         worst = max(worst, float(np.abs(own[p] - mine).max()))
     assert worst == 0.0, f"{name}: GPTQModel decodes to other weights, difference {worst}"
 
@@ -158,5 +162,6 @@ def one(name):
     print(f"RESULT {name}: {size} bytes, {load}, zero_min {zero0}, v1 top fields {tops}", flush=True)
 
 
+os.chdir(tempfile.mkdtemp())  # GPTQModel leaves logs/ where it runs
 for case in sys.argv[1:] or CASES:
     one(case)

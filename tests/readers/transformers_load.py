@@ -21,6 +21,10 @@ import sys
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
 
+# The packages print banners and progress on stdout: send those to stderr, keep stdout for the JSON.
+REPORT = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
@@ -58,7 +62,7 @@ def main():
     out = {"versions": versions(), "ids": ids, "dtype": o.dtype, "modules": dict(kinds), "finite": bool(np.isfinite(z).all()),
            "max_logit": float(np.abs(z).max()), "top5_last": [int(i) for i in np.argsort(-z[-1])[:5]],
            "sha256": {os.path.basename(p): hashlib.sha256(open(p, "rb").read()).hexdigest()
-                      for p in sorted(glob.glob(os.path.join(o.dir, "*.safetensors")))}}
+                      for p in sorted(glob.glob(os.path.join(o.dir, "model*.safetensors")))}}
     failed = not out["finite"]
     if o.logits:
         y = np.fromfile(o.logits, "<f4").reshape(len(ids), -1)
@@ -69,7 +73,7 @@ def main():
         out.update({"max_difference": float(d.max()), "share_of_max_logit": share,
                     "top1_equal": float((y.argmax(1) == z.argmax(1)).mean()), "tolerance": o.tolerance})
         failed |= share > o.tolerance
-    print(json.dumps(out, indent=1))
+    print(json.dumps(out), file=REPORT, flush=True)
     sys.exit(5 if failed else 0)
 
 
