@@ -79,7 +79,10 @@ static nb_status find_tensor(const nb_ckpt *ckpt, const char *name, size_t n, si
             size_t len = strlen(found);
             snprintf(found + len, sizeof found - len, "%s%zu", i ? "," : "", v->dims[i]);
         }
-        snprintf(want, sizeof want, n ? "%zu,%zu" : "%2$zu", n, k);
+        if (n)
+            snprintf(want, sizeof want, "%zu,%zu", n, k);
+        else
+            snprintf(want, sizeof want, "%zu", k);
         return nb_fail_at(err, NB_E_INPUT, v->path, name, "has shape [%s], expected [%s]", found, want);
     }
     if (!t->to_f32 || k % t->block_elems != 0)
