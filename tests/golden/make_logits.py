@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Logits of the golden models from Transformers, float32, eager attention (pins: requirements-heavy.txt).
+
+    make_logits.py tiny                  logits/<model>.safetensors for models/* and gguf/llama-*.gguf
+    make_logits.py smollm2 MODEL.gguf    logits/smollm2-135m-q4_1.safetensors
+
+Tensors of a file, for each prompt p = 0, 1, ...:
+    p<p>.ids      I32 [T]      the prompt
+    p<p>.logits   F32 [T, S]   logits at each position, at the ids of `sample` (or at all ids when there is no `sample`)
+    p<p>.maxabs   F32 [T]      max |logit| over the whole vocabulary at each position
+    p<p>.argmax   I32 [T]      the top id over the whole vocabulary
+    sample        I32 [256]    SmolLM2 only: the stored ids, rising
+"""
+import os
+import sys
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import gguf_to_hf
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+PROMPTS = [
+    "The European lobster is a species of clawed lobster from the eastern Atlantic Ocean. It may grow to a length of 60 cm "
+    "and a mass of 6 kilograms, and bears a conspicuous pair of claws.",
+    "def fibonacci(n):\n    a, b = 0, 1\n    for _ in range(n):\n        a, b = b, a + b\n    return a\n\nprint(fib",
+    "= History =\n\nThe castle was built in 1204.\n\nIn the following century it changed hands twice.\n\n\n= Today =\n\n"
+    "Visitors come for the view, the caf\u00e9 and the gardens.",
+]
+
+
+def model_from(config_dir, state):
+    config = LlamaConfig.from_pretrained(config_dir)
+    config._attn_implementation = "eager"
+    m = LlamaForCausalLM(config).to(torch.float32).eval()
+    have = {n: torch.from_numpy(w.astype(np.float32)) for n, w in state.items()}
+    missing, unexpected = m.load_state_dict(have, strict=False)
+    tied = config.tie_word_embeddings
+    assert not unexpected and set(missing) <= ({"lm_head.weight"} if tied else set()), (missing, unexpected)
+    m.tie_weights()
+    return m
+
+
+def state_of_dir(path):
+    """F32 arrays of a directory, read by Transformers."""
+    m = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32)
+    return {n: w.numpy() for n, w in m.state_dict().items() if n != "lm_head.weight" or not m.config.tie_word_embeddings}
+
+
+def run(m, prompts, sample=None):
+    out = {} if sample is None else {"sample": sample.astype(np.int32)}
+    for p, ids in enumerate(prompts):
+        with torch.no_grad():
+            x = torch.tensor([ids])
+            y = m(x).logits[0].numpy()
+            exact = m.double()(x).logits[0].numpy()
+            m.float()
+        bound = np.abs(y).max(axis=1)
+        print(f"  prompt {p}: {len(ids)} tokens, max|logit| {bound.max():.3f}, "
+              f"f32 against f64 {(np.abs(y - exact).max(axis=1) / bound).max():.2e} of it")
+        out[f"p{p}.ids"] = np.array(ids, np.int32)
+        out[f"p{p}.logits"] = np.ascontiguousarray(y if sample is None else y[:, sample]).astype(np.float32)
+        out[f"p{p}.maxabs"] = bound.astype(np.float32)
+        out[f"p{p}.argmax"] = y.argmax(axis=1).astype(np.int32)
+    return out
+
+
+def save(name, out):
+    os.makedirs(os.path.join(HERE, "logits"), exist_ok=True)
+    path = os.path.join(HERE, "logits", name + ".safetensors")
+    save_file(out, path, metadata={"format": "pt"})
+    os.chmod(path, 0o644)
+    print(f"{name}: {os.path.getsize(path)} bytes")
+
+
+def tiny():
+    g = np.random.Generator(np.random.PCG64(11))
+    ids = [int(i) for i in g.integers(4, 288, 40)]
+    models = os.path.join(HERE, "models")
+    for name in ("llama-tied-f32", "llama-tied-f16", "llama-untied-bf16"):
+        d = os.path.join(models, name)
+        save(name, run(model_from(d, state_of_dir(d)), [ids]))
+    _, state = gguf_to_hf.load(os.path.join(HERE, "gguf", "llama-tied-f16.gguf"))
+    same = state_of_dir(os.path.join(models, "llama-tied-f16"))
+    assert all(np.array_equal(state[n], same[n]) for n in same), "GGUF and directory differ"
+    _, state = gguf_to_hf.load(os.path.join(HERE, "gguf", "llama-untied-mix.gguf"))
+    save("llama-untied-mix", run(model_from(os.path.join(models, "llama-untied-bf16"), state), [ids]))
+
+
+def smollm2(path):
+    from tokenizers import Tokenizer
+    import json
+    r, state = gguf_to_hf.load(path)
+    tok = Tokenizer.from_str(json.dumps(gguf_to_hf.tokenizer_json(r)))
+    config = LlamaConfig(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+                         num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192,
+                         rms_norm_eps=1e-5, rope_theta=100000.0, tie_word_embeddings=True, bos_token_id=1,
+                         eos_token_id=2)
+    import tempfile
+    with tempfile.TemporaryDirectory() as d:
+        config.save_pretrained(d)
+        m = model_from(d, state)
+    print("  rope:", m.config.rope_parameters, "inv_freq", m.model.rotary_emb.inv_freq[:3])
+    g = np.random.Generator(np.random.PCG64(12))
+    sample = np.sort(g.choice(49152, 256, replace=False))
+    save("smollm2-135m-q4_1", run(m, [tok.encode(p).ids for p in PROMPTS], sample))
+
+
+if sys.argv[1] == "tiny":
+    tiny()
+else:
+    smollm2(sys.argv[2])
