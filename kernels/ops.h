@@ -233,7 +233,88 @@ struct nb_gptq_block_args {
     nb_mem loss; /* in and out, f32 [n] */
 };
 
-/* ---- forward ---- */
+/* ---- forward ----
+ * Activations are f32, a token a row. u = 2^-24. */
+
+typedef enum nb_glu_act { NB_GLU_SILU, NB_GLU_GELU_TANH } nb_glu_act;
+
+/* out[i] = scale * table[ids[i]]; ids must be in [0, vocab), which the caller has checked. */
+struct nb_embed_args {
+    size_t rows, k;
+    nb_mem ids;   /* i32 [rows] */
+    nb_mem table; /* w_type [vocab,k], any type that nb_to_f32 reads */
+    nb_mem out;   /* f32 [rows,k] */
+    size_t ldo;
+    nb_dtype w_type;
+    float scale;
+};
+
+/* y[i][j] = x[i][j] / sqrt(mean_j x[i][j]^2 + eps) * (weight[j] + offset). The mean is taken in double; y may be x.
+ * |error| <= 4 u |y|. */
+struct nb_rmsnorm_args {
+    size_t rows, k;
+    nb_mem x;      /* f32 [rows,k] */
+    nb_mem weight; /* f32 [k] */
+    nb_mem y;      /* f32 [rows,k] */
+    size_t ldx, ldy;
+    float eps, offset;
+};
+
+/* Rotates, in place, the halves of each head: (a, b) -> (a c - b s, b c + a s), a = x[i], b = x[i + head_dim/2], with the
+ * cosine and sine of row `past + r % length` of the tables. |error| <= 3 u (|a c| + |b s|). */
+struct nb_rope_args {
+    size_t rows, length, past, heads, head_dim;
+    nb_mem x; /* f32 [rows, heads*head_dim] */
+    size_t ldx;
+    nb_mem cos, sin; /* f32 [positions, head_dim/2] */
+};
+
+/* Causal attention of `length` queries of each sequence to past + length keys; query head h reads key head
+ * h / (heads / kv_heads). Query i sees keys j <= past + i, and with a window only past + i - j < window.
+ *   out = softmax(scale q k^T) v
+ * Sequence s has its queries (and out) at rows [s*length, (s+1)*length), and its keys and values `kv_stride` elements after
+ * those of sequence s - 1. Softmax in tiles of keys with a running maximum (arXiv 2205.14135), so that scores are never
+ * whole in memory. */
+struct nb_attention_args {
+    size_t sequences, length, past, heads, kv_heads, head_dim;
+    nb_mem q; /* f32 [sequences*length, heads*head_dim] */
+    nb_mem k; /* f32 [past+length, kv_heads*head_dim] for each sequence */
+    nb_mem v; /* as k */
+    nb_mem out; /* f32 [sequences*length, heads*head_dim] */
+    size_t ldq, ldkv, ldo, kv_stride;
+    size_t window; /* 0: none */
+    float scale;
+};
+
+/* out = act(gate) * up, each f32 [rows,n]; out may be gate. act: x / (1 + exp(-x)), or x * (1 + tanh(sqrt(2/pi)
+ * (x + 0.044715 x^3))) / 2. */
+struct nb_glu_args {
+    size_t rows, n;
+    nb_mem gate, up, out;
+    size_t ldg, ldu, ldo;
+    nb_glu_act act;
+};
+
+/* y += x, each f32 [rows,n]. */
+struct nb_add_args {
+    size_t rows, n;
+    nb_mem x, y;
+    size_t ldx, ldy;
+};
+
+/* Of each row of logits: nll = logsumexp(logits) - logits[target]; with reference logits also
+ * kl = sum_j p_j (log p_j - log q_j), p = softmax(reference), q = softmax(logits), and agree = 1 where both have their
+ * maximum (the first of equals) at one place. Sums over n in double; exponentials to 2 ulp. */
+struct nb_logit_stats_args {
+    size_t rows, n;
+    nb_mem logits;    /* f32 [rows,n] */
+    nb_mem reference; /* f32 [rows,n], optional */
+    size_t ldl, ldr;
+    nb_mem targets;   /* i32 [rows]; below 0: no nll (0 is written) */
+    nb_mem nll;       /* out, f64 [rows] */
+    nb_mem kl;        /* out, f64 [rows], with reference */
+    nb_mem agree;     /* out, i32 [rows], with reference */
+};
 
 /* ---- packed inference ---- */
 
