@@ -318,4 +318,37 @@ struct nb_logit_stats_args {
 
 /* ---- packed inference ---- */
 
+/* A packed weight W[n,k] in a backend's own layout (CPU: cpu/qlayout.h). Values are (q - zero) * scale, or
+ * q * scale + offset where `offsets` (Q4_1). Data is as the backend's packer wrote it. */
+typedef struct nb_qweight {
+    size_t n, k, group; /* group in 1..k */
+    unsigned bits;      /* 2, 3, 4 or 8 */
+    bool symmetric;     /* zero = 2^(bits-1), not stored */
+    bool offsets;       /* instead of zeros: f32 offsets */
+    bool act_order;     /* columns are stored in the order of their groups; data holds the map */
+    nb_dtype scale_type; /* NB_F16, NB_BF16 or NB_F32 */
+    nb_mem data;
+} nb_qweight;
+
+/* Y[m,n] = X[m,k] * W[n,k]^T + bias[n] (+ Y where accumulate). X and Y are NB_F32, NB_F16 or NB_BF16. Arithmetic is f32
+ * (GPU rows may round weights to f16, see their error models). The workspace is the caller's, of the size that the
+ * backend asks for, 64-byte aligned. */
+struct nb_qgemm_args {
+    size_t m;
+    nb_qweight w;
+    nb_mem x; /* x_type [m,k] */
+    nb_mem y; /* y_type [m,n] */
+    nb_mem bias; /* f32 [n], optional */
+    nb_mem workspace;
+    size_t ldx, ldy;
+    nb_dtype x_type, y_type;
+    bool accumulate;
+};
+
+/* The same with X rounded to 8 bits by blocks of columns: step = max|x| / 127 of the block, 127 steps each way. A block
+ * whose largest value is below 2^-100 counts as zero; one with NaN or infinity makes its row of Y NaN. */
+struct nb_qgemm_i8_args {
+    struct nb_qgemm_args g;
+};
+
 #endif
