@@ -61,6 +61,11 @@ typedef struct nb_scheme {
 extern const nb_scheme *const nb_schemes[];
 /* NULL where no format has that name. "gptq_v2" is gptq with its checkpoint format set. */
 const nb_scheme *nb_scheme_by_name(const char *name);
+/* The settings of one linear: config with the first of its `dynamic` rules that matches at the start of `module`
+ * applied. *skip: a rule says that it is not quantized. A rule that cannot be read is NB_E_INPUT. The `read` of a
+ * scheme does this itself. */
+nb_status nb_scheme_for_module(const nb_scheme_config *config, const char *module, nb_scheme_config *out, bool *skip,
+                               nb_err *err);
 void nb_packed_tensors_free(nb_packed_tensor *tensors, size_t count);
 
 #endif
