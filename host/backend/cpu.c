@@ -5,6 +5,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "host/base/alloc.h"
 #include "host/base/str.h"
@@ -19,6 +22,14 @@ struct nb_event {
     double seconds;
 };
 
+#if defined(__x86_64__)
+/* AVX-VNNI: leaf 7, subleaf 1, EAX bit 4. gcc 12 has no name for it in __builtin_cpu_supports. */
+static bool has_avx_vnni(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
 unsigned nb_cpu_features(void) {
     unsigned f = 0;
 #if defined(__x86_64__)
@@ -30,6 +41,8 @@ unsigned nb_cpu_features(void) {
         f |= NB_NEED_AVX512;
     if ((f & NB_NEED_AVX512) && __builtin_cpu_supports("avx512vnni"))
         f |= NB_NEED_AVX512_VNNI;
+    if ((f & NB_NEED_AVX2) && has_avx_vnni())
+        f |= NB_NEED_AVX_VNNI;
 #elif defined(__aarch64__)
     f |= NB_NEED_NEON;
 #endif
