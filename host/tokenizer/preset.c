@@ -1,17 +1,31 @@
-/* What tokenizer.ggml.pre names. The pipelines are those of the models' own tokenizer.json. */
+/* What tokenizer.ggml.pre names. The pipelines are those of the models' own tokenizer.json; where llama.cpp simplifies
+ * a pattern, or leaves NFC out, the original is taken. A name that is not here is refused. */
 #include <string.h>
 
 #include "host/tokenizer/parts.h"
 
 typedef struct preset {
     const char *name;
-    const char *patterns[4]; /* Split(pattern, Isolated) in this order */
+    const char *patterns[5]; /* Split(pattern, Isolated) in this order */
     bool digits;             /* Digits(individual_digits) before them */
     bool nfc;
     bool ignore_merges;
 } preset;
 
 /* clang-format off */
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define TAIL  "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+#define OTHER "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* Mistral's tekken, and OpenAI's o200k */
+#define TEKKEN "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*|\\p{N}" OTHER
+#define O200K  "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" TAIL "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" TAIL \
+               "|\\p{N}{1,3}" OTHER
+#define HAN_KANA "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+"
+#define HAN_HANGUL "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
+#define DEEPSEEK3 "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+" \
+                  "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 static const preset presets[] = {
     {"gpt-2",          {NB_PATTERN_GPT2},   false, false, false},
     {"phi-2",          {NB_PATTERN_GPT2},   false, false, false},
@@ -27,10 +41,24 @@ static const preset presets[] = {
     {"qwen2",          {NB_PATTERN_QWEN2},  false, true,  false},
     {"deepseek-r1-qwen", {NB_PATTERN_QWEN2}, false, true, false},
     {"qwen35",         {NB_PATTERN_QWEN35}, false, true,  false},
+    {"mpt",            {NB_PATTERN_GPT2},   false, false, false},
+    {"olmo",           {NB_PATTERN_GPT2},   false, false, false},
+    {"glm4",           {NB_PATTERN_LLAMA3}, false, false, false},
+    {"chatglm-bpe",    {NB_PATTERN_LLAMA3}, false, false, false},
+    {"tekken",         {TEKKEN},            false, false, true},
+    {"gpt-4o",         {O200K},             false, false, false},
+    {"llama4",         {O200K},             false, false, false},
+    {"deepseek-coder", {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", HAN_HANGUL, "\\p{N}"}, false, false, false},
+    {"deepseek-v3",    {"\\p{N}{1,3}", HAN_KANA, DEEPSEEK3}, false, false, false},
+    /* What llama.cpp does with a file that says "default"; no published tokenizer.json has this pipeline. */
+    {"default",        {"[\\p{P}\\$\\+<=>\\^~\\|]+", NB_PATTERN_GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, false, false, false},
 };
 /* clang-format on */
 
 static nb_status unknown(const char *pre, nb_err *err) {
+    if (!*pre) /* old converters did not write it; a guess would give wrong ids and nobody would see it */
+        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "tokenizer.ggml.pre",
+                          "is missing, so the pre-tokenizer of this BPE vocabulary is not known; convert the model again");
     nb_str names = {0};
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
         NB_TRY(nb_str_addf(&names, err, "%s%s", i ? ", " : "", presets[i].name));
