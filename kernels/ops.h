@@ -96,8 +96,259 @@ struct nb_dequant_args {
     size_t ldw;
 };
 
-/* ---- forward ---- */
+/* Error of codes: error[i] = sum_j (w[i][j] - (codes[i][j] - zero) * scale)^2, each difference in f32, the sum in f64. */
+struct nb_quant_error_args {
+    size_t n, k, group;
+    nb_mem w; /* f32 [n,k] */
+    size_t ldw;
+    nb_mem codes;         /* u8 [n,k] */
+    nb_mem scales, zeros; /* f32 [n, ceil(k/group)] */
+    nb_mem g_idx;         /* u32 [k], optional */
+    nb_mem error;         /* out, f32 [n] */
+};
+
+/* ---- quantization: GPTQ (arXiv 2210.17323) ----
+ * Columns are visited in an order perm[k]: position p holds column perm[p]. The solver works on the transposed weight
+ * Wt[k,n], whose row p is column perm[p] of W: what is done to one column is then contiguous, and rows of W, which do not
+ * depend on each other, are lanes of a vector or threads of a warp. */
+
+/* H[k,k] += scale * X^T X, lower triangle only (column <= row); what stands above it is unspecified until a call with
+ * `mirror`, which copies the lower triangle up after it has added. `rows` may be 0 with mirror. Each call adds chunks
+ * of at most 256 rows, each an f32 sum s_c of products in rising order, to H in f32:
+ *   |error| <= (min(rows, 256) + ceil(rows/256) + 2) u * (|H before| + scale * |X|^T |X|), u = 2^-24, to first order. */
+struct nb_hessian_args {
+    size_t rows, k;
+    nb_mem x; /* f32 [rows,k] */
+    size_t ldx;
+    nb_mem h; /* f32 [k,k] */
+    size_t ldh;
+    float scale;
+    bool mirror;
+};
+
+/* What the steps of GPTQ report from the device: one struct, 20 bytes. */
+struct nb_gptq_status {
+    uint32_t dead;        /* columns with H[j][j] == 0 */
+    uint32_t bad_hessian; /* elements of H that are NaN or infinite, or negative on the diagonal */
+    uint32_t bad_weight;  /* elements of W that are NaN or infinite */
+    uint32_t pivot;       /* 1 + position of the first pivot that is not positive, 0 where all are */
+    float mean;           /* of the diagonal over columns that are not dead; 1 where all are */
+};
+
+/* Looks at H and W before a solve: fills `status`, and sets W[:,j] = 0 in dead columns j. mean is summed in f64. */
+struct nb_hessian_check_args {
+    size_t n, k;
+    nb_mem h; /* f32 [k,k], all of it */
+    size_t ldh;
+    nb_mem w; /* f32 [n,k] */
+    size_t ldw;
+    nb_mem status; /* out, struct nb_gptq_status; pivot = 0 */
+};
+
+/* The visiting order that `order` (nb_column_order) means, by the diagonal of H, ties by rising index:
+ *   stored: as stored; act, act_static: by falling diagonal; group_aware: groups by their falling largest diagonal,
+ *   columns by falling diagonal inside a group.
+ * group_of[p] is the group of position p: p / group for act, else perm[p] / group. NaN counts as least. */
+struct nb_column_order_args {
+    size_t k, group;
+    unsigned order;
+    nb_mem h; /* f32 [k,k]; only the diagonal is read */
+    size_t ldh;
+    nb_mem perm, group_of; /* out, u32 [k] */
+    nb_mem g_idx;          /* out, u32 [k], optional: group of each stored column */
+};
+
+/* F = J P (H + damp * mean * I) P^T J, lower triangle, zeros above; P puts columns in visiting order, J reverses it:
+ * F[i][j] = H'[perm[k-1-i]][perm[k-1-j]] for j <= i. A dead column has H'[j][j] = mean (before damping): any positive
+ * value will do, as nothing couples it to the others. Sets status->pivot = 0. */
+struct nb_hessian_order_args {
+    size_t k;
+    nb_mem h; /* f32 [k,k], all of it */
+    size_t ldh;
+    nb_mem perm; /* u32 [k] */
+    float damp;
+    nb_mem f; /* out, f32 [k,k] */
+    size_t ldf;
+    nb_mem status; /* in: mean; out: pivot */
+};
+
+enum { NB_CHOL_BLOCK = 64 };
+
+/* Of a symmetric block A[k,k], k <= NB_CHOL_BLOCK, given by its lower triangle: A = L L^T, A := L^-1 with zeros above the
+ * diagonal. In f64, rounded to f32 once at the end. A pivot that is not positive makes A the identity and, where
+ * status->pivot is 0, sets it to 1 + base + its index. */
+struct nb_chol_inverse_args {
+    size_t k, base;
+    nb_mem a; /* in and out, f32 [k,k] */
+    size_t lda;
+    nb_mem status; /* struct nb_gptq_status */
+};
+
+/* dst = src [rows,cols], or zeros where src is absent. */
+struct nb_copy_matrix_args {
+    size_t rows, cols;
+    nb_mem src, dst; /* f32 */
+    size_t lds, ldd;
+};
+
+/* Reverses the order of `count` f32 in place. A lower triangular matrix with ld = k becomes J A J, upper triangular. */
+struct nb_reverse_args {
+    size_t count;
+    nb_mem a;
+};
+
+/* Transposes src [rows,cols] and permutes: dst[c][r] = src[r][from[c]], or dst[c][to[r]] = src[r][c]; at most one of from
+ * [cols], to [rows] (u32, each a permutation) is given. */
+struct nb_transpose_args {
+    size_t rows, cols;
+    unsigned elem; /* bytes of an element: 1 or 4 */
+    nb_mem src, dst;
+    size_t lds, ldd;
+    nb_mem from, to;
+};
+
+/* GPTQ's step over positions first .. first + cols - 1. For each position p in rising order, and each row i of W:
+ *   where p begins a group (group_of[p] != group_of[p-1], or p == 0), unless static_params: scale and zero of row i by
+ *     the range of the group's weights as they stand, by the rule of struct nb_group_range_args;
+ *   code = clamp(round(w / scale) + zero, 0, 2^bits - 1);  e = (w - (code - zero) * scale) / U[p][p];
+ *   w[q] -= e * U[p][q] for q in (p, first + cols);  err[p - first] = e;  loss[i] += e * e.
+ * A group's weights past the block are read from wt: for parameters by fully updated weights a group that goes past the
+ * block begins at its first column. Sums run in rising p, products are rounded (no fused multiply-add): bit-equal on all
+ * backends. wt is only read. U is the upper Cholesky factor of H^-1. */
+struct nb_gptq_block_args {
+    size_t n, k, groups, first, cols;
+    nb_mem wt; /* f32 [k,n] */
+    size_t ldw;
+    nb_mem u; /* f32 [k,k] */
+    size_t ldu;
+    nb_mem group_of; /* u32 [k] */
+    bool static_params;
+    bool symmetric;
+    unsigned bits;
+    nb_dtype scale_type;
+    nb_mem scales, zeros; /* out (in where static), f32 [n,groups] */
+    nb_mem codes;         /* out, u8 [k,n]; rows first .. first + cols - 1 */
+    nb_mem err;           /* out, f32 [cols,n] */
+    size_t lderr;
+    nb_mem loss; /* in and out, f32 [n] */
+};
+
+/* ---- forward ----
+ * Activations are f32, a token a row. u = 2^-24. */
+
+typedef enum nb_glu_act { NB_GLU_SILU, NB_GLU_GELU_TANH } nb_glu_act;
+
+/* out[i] = scale * table[ids[i]]; ids must be in [0, vocab), which the caller has checked. */
+struct nb_embed_args {
+    size_t rows, k;
+    nb_mem ids;   /* i32 [rows] */
+    nb_mem table; /* w_type [vocab,k], any type that nb_to_f32 reads */
+    nb_mem out;   /* f32 [rows,k] */
+    size_t ldo;
+    nb_dtype w_type;
+    float scale;
+};
+
+/* y[i][j] = x[i][j] / sqrt(mean_j x[i][j]^2 + eps) * (weight[j] + offset). The mean is taken in double; y may be x.
+ * |error| <= 4 u |y|. */
+struct nb_rmsnorm_args {
+    size_t rows, k;
+    nb_mem x;      /* f32 [rows,k] */
+    nb_mem weight; /* f32 [k] */
+    nb_mem y;      /* f32 [rows,k] */
+    size_t ldx, ldy;
+    float eps, offset;
+};
+
+/* Rotates, in place, the halves of each head: (a, b) -> (a c - b s, b c + a s), a = x[i], b = x[i + head_dim/2], with the
+ * cosine and sine of row `past + r % length` of the tables. |error| <= 3 u (|a c| + |b s|). */
+struct nb_rope_args {
+    size_t rows, length, past, heads, head_dim;
+    nb_mem x; /* f32 [rows, heads*head_dim] */
+    size_t ldx;
+    nb_mem cos, sin; /* f32 [positions, head_dim/2] */
+};
+
+/* Causal attention of `length` queries of each sequence to past + length keys; query head h reads key head
+ * h / (heads / kv_heads). Query i sees keys j <= past + i, and with a window only past + i - j < window.
+ *   out = softmax(scale q k^T) v
+ * Sequence s has its queries (and out) at rows [s*length, (s+1)*length), and its keys and values `kv_stride` elements after
+ * those of sequence s - 1. Softmax in tiles of keys with a running maximum (arXiv 2205.14135), so that scores are never
+ * whole in memory. */
+struct nb_attention_args {
+    size_t sequences, length, past, heads, kv_heads, head_dim;
+    nb_mem q; /* f32 [sequences*length, heads*head_dim] */
+    nb_mem k; /* f32 [past+length, kv_heads*head_dim] for each sequence */
+    nb_mem v; /* as k */
+    nb_mem out; /* f32 [sequences*length, heads*head_dim] */
+    size_t ldq, ldkv, ldo, kv_stride;
+    size_t window; /* 0: none */
+    float scale;
+};
+
+/* out = act(gate) * up, each f32 [rows,n]; out may be gate. act: x / (1 + exp(-x)), or x * (1 + tanh(sqrt(2/pi)
+ * (x + 0.044715 x^3))) / 2. */
+struct nb_glu_args {
+    size_t rows, n;
+    nb_mem gate, up, out;
+    size_t ldg, ldu, ldo;
+    nb_glu_act act;
+};
+
+/* y += x, each f32 [rows,n]. */
+struct nb_add_args {
+    size_t rows, n;
+    nb_mem x, y;
+    size_t ldx, ldy;
+};
+
+/* Of each row of logits: nll = logsumexp(logits) - logits[target]; with reference logits also
+ * kl = sum_j p_j (log p_j - log q_j), p = softmax(reference), q = softmax(logits), and agree = 1 where both have their
+ * maximum (the first of equals) at one place. Sums over n in double; exponentials to 2 ulp. */
+struct nb_logit_stats_args {
+    size_t rows, n;
+    nb_mem logits;    /* f32 [rows,n] */
+    nb_mem reference; /* f32 [rows,n], optional */
+    size_t ldl, ldr;
+    nb_mem targets;   /* i32 [rows]; below 0: no nll (0 is written) */
+    nb_mem nll;       /* out, f64 [rows] */
+    nb_mem kl;        /* out, f64 [rows], with reference */
+    nb_mem agree;     /* out, i32 [rows], with reference */
+};
 
 /* ---- packed inference ---- */
+
+/* A packed weight W[n,k] in a backend's own layout (CPU: cpu/qlayout.h). Values are (q - zero) * scale, or
+ * q * scale + offset where `offsets` (Q4_1). Data is as the backend's packer wrote it. */
+typedef struct nb_qweight {
+    size_t n, k, group; /* group in 1..k */
+    unsigned bits;      /* 2, 3, 4 or 8 */
+    bool symmetric;     /* zero = 2^(bits-1), not stored */
+    bool offsets;       /* instead of zeros: f32 offsets */
+    bool act_order;     /* columns are stored in the order of their groups; data holds the map */
+    nb_dtype scale_type; /* NB_F16, NB_BF16 or NB_F32 */
+    nb_mem data;
+} nb_qweight;
+
+/* Y[m,n] = X[m,k] * W[n,k]^T + bias[n] (+ Y where accumulate). X and Y are NB_F32, NB_F16 or NB_BF16. Arithmetic is f32
+ * (GPU rows may round weights to f16, see their error models). The workspace is the caller's, of the size that the
+ * backend asks for, 64-byte aligned. */
+struct nb_qgemm_args {
+    size_t m;
+    nb_qweight w;
+    nb_mem x; /* x_type [m,k] */
+    nb_mem y; /* y_type [m,n] */
+    nb_mem bias; /* f32 [n], optional */
+    nb_mem workspace;
+    size_t ldx, ldy;
+    nb_dtype x_type, y_type;
+    bool accumulate;
+};
+
+/* The same with X rounded to 8 bits by blocks of columns: step = max|x| / 127 of the block, 127 steps each way. A block
+ * whose largest value is below 2^-100 counts as zero; one with NaN or infinity makes its row of Y NaN. */
+struct nb_qgemm_i8_args {
+    struct nb_qgemm_args g;
+};
 
 #endif

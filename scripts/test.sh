@@ -14,6 +14,7 @@ jobs=$(nproc)
 scripts/install-deps.sh build test
 cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON
 cmake --build build -j "$jobs"
+scripts/fetch-model.sh build/models >/dev/null
 ctest --test-dir build --output-on-failure -LE deep
 if [ $deep = 1 ]; then
     scripts/install-deps.sh deep

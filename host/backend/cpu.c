@@ -5,6 +5,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "host/base/alloc.h"
 #include "host/base/str.h"
@@ -19,17 +22,33 @@ struct nb_event {
     double seconds;
 };
 
+#if defined(__x86_64__)
+/* What neither compiler has a name for in __builtin_cpu_supports: F16C is leaf 1 ECX bit 29, AVX-VNNI leaf 7, subleaf 1,
+ * EAX bit 4. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+
+static bool has_avx_vnni(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
 unsigned nb_cpu_features(void) {
     unsigned f = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         f |= NB_NEED_AVX2;
     if ((f & NB_NEED_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         f |= NB_NEED_AVX512;
     if ((f & NB_NEED_AVX512) && __builtin_cpu_supports("avx512vnni"))
         f |= NB_NEED_AVX512_VNNI;
+    if ((f & NB_NEED_AVX2) && has_avx_vnni())
+        f |= NB_NEED_AVX_VNNI;
 #elif defined(__aarch64__)
     f |= NB_NEED_NEON;
 #endif

@@ -71,23 +71,43 @@ static nb_status open_gguf(nb_ckpt *c, nb_err *err) {
     return NB_OK;
 }
 
-nb_status nb_ckpt_open(const char *path, nb_ckpt **out, nb_err *err) {
+static nb_status open_part(nb_ckpt *c, nb_err *err) {
+    c->kind = NB_CKPT_HF;
+    NB_TRY(nb_calloc(1, sizeof *c->maps, "a mapped file", &c->maps, err));
+    NB_TRY(nb_map_open(c->path, &c->maps[0], err));
+    c->n_maps = 1;
+    return nb__st_parse(&c->maps[0], &c->tensors, err);
+}
+
+static nb_status open_model(nb_ckpt *c, nb_err *err) {
+    if (nb_path_is_dir(c->path))
+        return nb__hf_open(c, err);
+    if (nb_ends_with(c->path, ".safetensors"))
+        return nb_fail_at(err, NB_E_INPUT, c->path, NULL,
+                          "a single safetensors file tells no architecture; give its folder");
+    return open_gguf(c, err);
+}
+
+typedef nb_status open_fn(nb_ckpt *, nb_err *);
+
+static nb_status open_with(open_fn *open, const char *path, nb_ckpt **out, nb_err *err) {
     nb_ckpt *c;
     nb_status status;
     NB_TRY(nb_calloc(1, sizeof *c, "a checkpoint", &c, err));
     NB_GO(nb_strdup(path, &c->path, err));
-    if (nb_path_is_dir(path))
-        NB_GO(nb__hf_open(c, err));
-    else if (nb_ends_with(path, ".safetensors"))
-        NB_GO(nb_fail_at(err, NB_E_INPUT, path, NULL, "a single safetensors file tells no architecture; give its folder"));
-    else
-        NB_GO(open_gguf(c, err));
+    NB_GO(open(c, err));
     NB_GO(nb__tensors_index(&c->tensors, &c->by_name, err));
     *out = c;
 out:
     if (status != NB_OK)
         nb_ckpt_close(c);
     return status;
+}
+
+nb_status nb_ckpt_open(const char *path, nb_ckpt **out, nb_err *err) { return open_with(open_model, path, out, err); }
+
+nb_status nb_ckpt_open_part(const char *path, nb_ckpt **out, nb_err *err) {
+    return open_with(open_part, path, out, err);
 }
 
 void nb_ckpt_close(nb_ckpt *c) {

@@ -16,6 +16,8 @@ typedef struct nb_ckpt nb_ckpt;
  * Everything in the headers is checked before it returns: spans, shapes, products, duplicates, shards. Tensor data is
  * not read. Immutable afterwards: thread-safe. */
 nb_status nb_ckpt_open(const char *path, nb_ckpt **out, nb_err *err);
+/* Opens one safetensors file by itself, with the same checks; it has no config. For part files of a run. */
+nb_status nb_ckpt_open_part(const char *path, nb_ckpt **out, nb_err *err);
 void nb_ckpt_close(nb_ckpt *ckpt);
 
 nb_ckpt_kind nb_ckpt_kind_of(const nb_ckpt *ckpt);

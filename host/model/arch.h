@@ -29,6 +29,8 @@ typedef struct nb_family {
     const char *gguf_attn_norm, *gguf_mlp_norm, *gguf_final_norm, *gguf_embed, *gguf_head;
     bool gguf_permutes_qk; /* rows of q and k are interleaved in GGUF (llama) */
     nb_act act;
+    const char *hidden_act;   /* its name in config.json: "silu" */
+    const char *architecture; /* architectures[0] of config.json: "LlamaForCausalLM" */
 } nb_family;
 
 typedef struct nb_hparams {

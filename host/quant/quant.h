@@ -16,12 +16,16 @@ typedef struct nb_quant_options {
     nb_column_order order;
     double damp;         /* GPTQ: fraction of mean diag H added to it; 0.01 */
     double damp_step, damp_max; /* raised by damp_step (times 10 each further time) while H is not positive definite */
-    size_t block;        /* GPTQ: columns in a block; 128 */
+    size_t block;        /* GPTQ: columns in a block, 1..1024; 128. Changes nothing but rounding and speed */
 } nb_quant_options;
+
+/* 4 bits, groups of 128 (of k where k is less), asymmetric, F16 scales, group-aware order, damping 0.01, raised by 0.01, 0.1,
+ * ... up to 1. */
+nb_quant_options nb_quant_defaults(size_t k);
 
 /* What a calibration pass has gathered for the input of a linear; NULL buffers where the method does not ask. */
 typedef struct nb_quant_stats {
-    nb_mem hessian; /* f32 [k,k], X^T X * (2 / rows); the method may overwrite it */
+    nb_mem hessian; /* f32 [k,k], X^T X * (2 / rows), both triangles; left as it is, so that linears with one input share it */
     size_t rows;    /* tokens that it stands for */
 } nb_quant_stats;
 
@@ -29,7 +33,7 @@ typedef struct nb_quant_report {
     double damp_used;    /* GPTQ: after raising */
     unsigned damp_raised; /* how often */
     size_t dead_columns; /* columns that no token excites */
-    double loss;         /* tr(E H E^T) / (n * k), E = W - Q, or the mean squared error where there is no H */
+    double loss;         /* GPTQ: tr(E H E^T) / (n * k), E = W - Q; rtn: the mean squared error */
 } nb_quant_report;
 
 typedef struct nb_quantizer {
@@ -39,7 +43,10 @@ typedef struct nb_quantizer {
     /* Device bytes beside weight, statistics and codes. */
     size_t (*scratch)(size_t n, size_t k, const nb_quant_options *options);
     /* w: f32 [n,k] on the device, ld = k; overwritten. out: a new qtensor on the host, codes in stored column order. On return
-     * w holds the dequantized weight, bit-equal to nb_qtensor_row. log gets one line for each thing out of the ordinary. */
+     * w holds the dequantized weight, bit-equal to nb_qtensor_row; on failure it may hold anything. The device's log gets one
+     * line for each thing out of the ordinary. Statuses: NB_E_USAGE settings outside their domain, NB_E_INPUT NaN or infinity
+     * in w or the statistics, NB_E_FAILED a Hessian that no damping makes positive definite, NB_E_MEMORY, NB_E_DEVICE. None
+     * names the tensor: the caller does, by nb_err_at. */
     nb_status (*run)(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
                      const nb_quant_options *options, nb_qtensor *out, nb_quant_report *report, nb_err *err);
 } nb_quantizer;

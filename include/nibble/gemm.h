@@ -18,6 +18,15 @@ typedef struct nb_parallel {
     void (*run)(void *ctx, size_t n_tasks, nb_task_fn *task, void *arg);
 } nb_parallel;
 
+/* How activations are multiplied. The caller chooses; nothing is changed silently. */
+typedef enum nb_gemm_mode {
+    /* f32 arithmetic on the CPU. |y - exact| <= gamma_K * sum|x||w|, gamma_K = (K + 8) u / (1 - (K + 8) u), u = 2^-24. */
+    NB_GEMM_EXACT = 0,
+    /* X is rounded to 8 bits by blocks of 16 or 32 columns, with step = max|x| / 127 of the block; sums inside a block are
+     * exact. Adds sum|w| * step / 2 to the bound. Blocks below 2^-100 count as zero. */
+    NB_GEMM_FAST = 1
+} nb_gemm_mode;
+
 #ifdef __cplusplus
 }
 #endif

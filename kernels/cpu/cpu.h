@@ -13,6 +13,8 @@
 #if defined(__x86_64__)
 #define NB_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define NB_TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define NB_TARGET_AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")))
+#define NB_TARGET_AVX_VNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
 #endif
 
 /* A scale as the file will hold it: rounded to F16, BF16 or F32, never below the type's least normal number nor, for

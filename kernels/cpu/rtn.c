@@ -16,7 +16,7 @@ static void rtn_row(const struct nb_rtn_args *a, size_t i) {
     for (size_t j = 0; j < a->k; j++) {
         size_t g = g_idx ? g_idx[j] : j / a->group;
         float q = nearbyintf(w[j] / scales[g]) + zeros[g];
-        codes[j] = (uint8_t)(q < 0.0f ? 0.0f : q > top ? top : q);
+        codes[j] = (uint8_t)(!(q > 0.0f) ? 0.0f : q > top ? top : q); /* NaN to 0 */
     }
 }
 

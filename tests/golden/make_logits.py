@@ -9,6 +9,8 @@ Tensors of a file, for each prompt p = 0, 1, ...:
     p<p>.logits   F32 [T, S]   logits at each position, at the ids of `sample` (or at all ids when there is no `sample`)
     p<p>.maxabs   F32 [T]      max |logit| over the whole vocabulary at each position
     p<p>.argmax   I32 [T]      the top id over the whole vocabulary
+    p<p>.greedy   I32 [32]     the ids that follow the prompt when the top one is taken each time (no cache, no stop)
+    p<p>.margin   F32 [32]     top logit less the second one at each of those steps
     sample        I32 [256]    SmolLM2 only: the stored ids, rising
 """
 import os
@@ -50,6 +52,18 @@ def state_of_dir(path):
     return {n: w.numpy() for n, w in m.state_dict().items() if n != "lm_head.weight" or not m.config.tie_word_embeddings}
 
 
+def greedy(m, ids, n):
+    ids, new, margin = list(ids), [], []
+    for _ in range(n):
+        with torch.no_grad():
+            top = torch.topk(m(torch.tensor([ids])).logits[0, -1], 2)
+        new.append(int(top.indices[0]))
+        margin.append(float(top.values[0] - top.values[1]))
+        ids.append(new[-1])
+    print(f"  greedy {new[:8]}..., least margin {min(margin):.4f}")
+    return np.array(new, np.int32), np.array(margin, np.float32)
+
+
 def run(m, prompts, sample=None):
     out = {} if sample is None else {"sample": sample.astype(np.int32)}
     for p, ids in enumerate(prompts):
@@ -65,6 +79,7 @@ def run(m, prompts, sample=None):
         out[f"p{p}.logits"] = np.ascontiguousarray(y if sample is None else y[:, sample]).astype(np.float32)
         out[f"p{p}.maxabs"] = bound.astype(np.float32)
         out[f"p{p}.argmax"] = y.argmax(axis=1).astype(np.int32)
+        out[f"p{p}.greedy"], out[f"p{p}.margin"] = greedy(m, ids, 32)
     return out
 
 

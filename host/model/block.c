@@ -1,0 +1,124 @@
+/* A block's weights on a device. Where the device reads host memory in place, a dense linear is the mapped tensor itself. */
+#include <string.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/model/impl.h"
+
+/* Rows of q and k in HF order, in their stored type. */
+static nb_status load_permuted(const nb_model *m, nb_device *device, nb_lin which, const nb_view *v, nb_linear *lin,
+                               nb_err *err) {
+    size_t row_bytes = v->bytes / lin->n;
+    NB_TRY(nb_alloc(device, v->bytes, &lin->w, err));
+    lin->owned = true;
+    for (size_t i = 0; i < lin->n; i++)
+        memcpy((char *)nb_host(lin->w) + i * row_bytes,
+               (const char *)v->data + nb__file_row(m, which, i) * row_bytes, row_bytes);
+    return NB_OK;
+}
+
+/* As floats, by way of the host. */
+static nb_status load_f32(const nb_model *m, nb_stream *stream, size_t layer, nb_lin which, nb_linear *lin, nb_err *err) {
+    size_t count, bytes;
+    float *w = NULL;
+    if (!nb_mul(lin->n, lin->k, &count) || !nb_mul(count, sizeof(float), &bytes))
+        return nb_fail_memory(err, SIZE_MAX, "a weight");
+    lin->w_type = NB_F32;
+    NB_TRY(nb_alloc(stream->device, bytes, &lin->w, err));
+    lin->owned = true;
+    if (stream->device->unified)
+        return nb_model_weight_f32(m, layer, which, nb_host_f32(lin->w), err);
+    NB_TRY(nb_calloc(count, sizeof(float), "a weight", &w, err));
+    nb_status status = nb_model_weight_f32(m, layer, which, w, err);
+    if (status == NB_OK)
+        status = nb_upload(stream, lin->w, w, bytes, err);
+    if (status == NB_OK)
+        status = nb_sync(stream, err);
+    nb_free(w);
+    return status;
+}
+
+static nb_status load_linear(const nb_model *m, nb_stream *stream, size_t layer, nb_lin which, nb_linear *lin, nb_err *err) {
+    const nb_view *v = m->layers[layer].lin[which];
+    nb_lin_shape(&m->hp, which, &lin->n, &lin->k);
+    if (!v || !stream->device->unified)
+        return load_f32(m, stream, layer, which, lin, err);
+    lin->w_type = v->dtype;
+    if (nb__permuted(m, which))
+        return load_permuted(m, stream->device, which, v, lin, err);
+    lin->w = nb_mem_host(v->data, v->bytes);
+    return NB_OK;
+}
+
+nb_status nb__load_vector(nb_stream *stream, const nb_view *v, nb_mem *out, nb_err *err) {
+    size_t count = nb_view_count(v), bytes;
+    float *x = NULL;
+    NB_TRY(nb__view_finite(v, err));
+    if (!nb_mul(count, sizeof *x, &bytes))
+        return nb_fail_memory(err, SIZE_MAX, "a norm's weight");
+    nb_status status;
+    NB_GO(nb_calloc(count, sizeof *x, "a norm's weight", &x, err));
+    nb_to_f32(v->dtype, v->data, count, x);
+    NB_GO(nb_alloc(stream->device, bytes, out, err));
+    NB_GO(nb_upload(stream, *out, x, bytes, err));
+    NB_GO(nb_sync(stream, err));
+out:
+    nb_free(x);
+    return status;
+}
+
+/* The first load of a layer looks through its weights. */
+static nb_status check_layer(const nb_model *m, size_t layer, nb_err *err) {
+    nb__layer *l = &m->layers[layer];
+    if (atomic_load(&l->finite))
+        return NB_OK;
+    for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
+        if (l->lin[lin])
+            NB_TRY(nb__view_finite(l->lin[lin], err));
+    atomic_store(&l->finite, true);
+    return NB_OK;
+}
+
+static nb_status load_parts(const nb_model *m, nb_stream *stream, nb_block *b, nb_err *err) {
+    NB_TRY(check_layer(m, b->layer, err));
+    NB_TRY(nb__load_vector(stream, m->layers[b->layer].attn_norm, &b->attn_norm, err));
+    NB_TRY(nb__load_vector(stream, m->layers[b->layer].mlp_norm, &b->mlp_norm, err));
+    for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
+        NB_TRY(load_linear(m, stream, b->layer, lin, &b->lin[lin], err));
+    return NB_OK;
+}
+
+nb_status nb_block_load(const nb_model *m, nb_stream *stream, size_t layer, nb_block *out, nb_err *err) {
+    nb_block b = {.layer = layer};
+    if (layer >= m->hp.layers)
+        return nb_fail(err, NB_E_USAGE, "layer %zu of %zu", layer, m->hp.layers);
+    nb_status status = load_parts(m, stream, &b, err);
+    if (status != NB_OK) {
+        nb_block_free(stream->device, &b);
+        return status;
+    }
+    *out = b;
+    return NB_OK;
+}
+
+static void drop_weight(nb_device *device, nb_linear *lin) {
+    if (lin->owned)
+        nb_release(device, &lin->w);
+    lin->w = (nb_mem){0};
+    lin->owned = false;
+}
+
+void nb_block_free(nb_device *device, nb_block *b) {
+    for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
+        drop_weight(device, &b->lin[lin]);
+    nb_release(device, &b->attn_norm);
+    nb_release(device, &b->mlp_norm);
+}
+
+void nb_block_set_dense(nb_device *device, nb_block *b, nb_lin lin, nb_mem w) {
+    drop_weight(device, &b->lin[lin]);
+    b->lin[lin].w = w;
+    b->lin[lin].w_type = NB_F32;
+    b->lin[lin].owned = true;
+    b->lin[lin].quantized = false;
+}

@@ -1,0 +1,340 @@
+/* The forward pass by operations of kernels.def. */
+#include "host/model/forward.h"
+
+#include <math.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/model/impl.h"
+#include "host/model/kv.h"
+
+struct nb_forward {
+    const nb_model *model;
+    nb_stream *stream;
+    nb_device *device;
+    const nb_hparams *hp;
+    size_t rows, q_width, kv_width;
+    nb_mem x;               /* [rows, hidden]: normalised input */
+    nb_mem work;            /* q, k, v, o, or gate and up */
+    nb_mem ids;             /* i32 [rows] */
+    nb_mem final_norm;      /* [hidden] */
+    nb_mem embed, head;     /* tables */
+    nb_dtype embed_type, head_type;
+    bool embed_owned, head_owned;
+    nb_mem cos, sin;        /* [positions, head_dim / 2] */
+    size_t positions;
+};
+
+/* Floats of work for a token. */
+static size_t work_width(const nb_hparams *hp) {
+    size_t q = hp->heads * hp->head_dim, kv = hp->kv_heads * hp->head_dim;
+    return nb_max(2 * q + 2 * kv, 2 * hp->intermediate);
+}
+
+size_t nb_forward_bytes(const nb_hparams *hp, size_t rows) {
+    size_t floats, bytes;
+    if (!nb_mul(rows, hp->hidden + work_width(hp) + 1, &floats) || !nb_mul(floats, sizeof(float), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+size_t nb_forward_stage_bytes(const nb_hparams *hp, size_t tokens) {
+    size_t floats, bytes, width = nb_max(hp->hidden, nb_max(hp->heads * hp->head_dim, hp->intermediate));
+    if (!nb_mul(tokens, width, &floats) || !nb_mul(floats, sizeof(float), &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+/* ---- set-up ---- */
+
+/* A table of the top of the model: as it lies in the file, or as floats on the device. */
+static nb_status load_table(nb_stream *stream, const nb_view *v, nb_mem *mem, nb_dtype *type, bool *owned, nb_err *err) {
+    if (stream->device->unified) {
+        NB_TRY(nb__view_finite(v, err));
+        *mem = nb_mem_host(v->data, v->bytes);
+        *type = v->dtype;
+        *owned = false;
+        return NB_OK;
+    }
+    NB_TRY(nb__load_vector(stream, v, mem, err));
+    *type = NB_F32;
+    *owned = true;
+    return NB_OK;
+}
+
+static nb_status setup(nb_forward *f, nb_err *err) {
+    const nb_model *m = f->model;
+    if (nb_forward_bytes(f->hp, f->rows) == SIZE_MAX)
+        return nb_fail_memory(err, SIZE_MAX, "a forward pass");
+    NB_TRY(nb_alloc_array(f->device, f->rows * f->hp->hidden, sizeof(float), &f->x, err));
+    NB_TRY(nb_alloc_array(f->device, f->rows * work_width(f->hp), sizeof(float), &f->work, err));
+    NB_TRY(nb_alloc_array(f->device, f->rows, sizeof(int32_t), &f->ids, err));
+    NB_TRY(nb__load_vector(f->stream, m->final_norm, &f->final_norm, err));
+    NB_TRY(load_table(f->stream, m->embed, &f->embed, &f->embed_type, &f->embed_owned, err));
+    if (m->head != m->embed)
+        return load_table(f->stream, m->head, &f->head, &f->head_type, &f->head_owned, err);
+    f->head = f->embed;
+    f->head_type = f->embed_type;
+    return NB_OK;
+}
+
+nb_status nb_forward_new(const nb_model *model, nb_stream *stream, size_t rows, nb_forward **out, nb_err *err) {
+    nb_forward *f;
+    NB_TRY(nb_calloc(1, sizeof *f, "a forward pass", &f, err));
+    f->model = model;
+    f->stream = stream;
+    f->device = stream->device;
+    f->hp = nb_model_hparams(model);
+    f->rows = rows;
+    f->q_width = f->hp->heads * f->hp->head_dim;
+    f->kv_width = f->hp->kv_heads * f->hp->head_dim;
+    nb_status status = setup(f, err);
+    if (status != NB_OK) {
+        nb_forward_free(f);
+        return status;
+    }
+    *out = f;
+    return NB_OK;
+}
+
+void nb_forward_free(nb_forward *f) {
+    if (!f)
+        return;
+    nb_release(f->device, &f->x);
+    nb_release(f->device, &f->work);
+    nb_release(f->device, &f->ids);
+    nb_release(f->device, &f->final_norm);
+    if (f->embed_owned)
+        nb_release(f->device, &f->embed);
+    if (f->head_owned)
+        nb_release(f->device, &f->head);
+    nb_release(f->device, &f->cos);
+    nb_release(f->device, &f->sin);
+    nb_free(f);
+}
+
+/* Cosines and sines of positions [0, count) with angles in double; the table grows by doubling. */
+static nb_status fill_tables(nb_forward *f, size_t count, float *c, float *s, nb_err *err) {
+    size_t half = f->hp->head_dim / 2;
+    for (size_t p = 0; p < count; p++)
+        for (size_t i = 0; i < half; i++) {
+            double angle = (double)p * f->model->inv_freq[i];
+            c[p * half + i] = (float)cos(angle);
+            s[p * half + i] = (float)sin(angle);
+        }
+    NB_TRY(nb_upload(f->stream, f->cos, c, count * half * sizeof *c, err));
+    NB_TRY(nb_upload(f->stream, f->sin, s, count * half * sizeof *s, err));
+    return nb_sync(f->stream, err);
+}
+
+static nb_status need_positions(nb_forward *f, size_t count, nb_err *err) {
+    if (count <= f->positions)
+        return NB_OK;
+    size_t floats, half = f->hp->head_dim / 2;
+    count = nb_max(count, nb_max(2 * f->positions, 256));
+    if (!nb_mul(count, half, &floats))
+        return nb_fail_memory(err, SIZE_MAX, "a table of angles");
+    float *c = NULL, *s = NULL;
+    nb_status status;
+    nb_release(f->device, &f->cos);
+    nb_release(f->device, &f->sin);
+    f->positions = 0;
+    NB_GO(nb_alloc_array(f->device, floats, sizeof(float), &f->cos, err));
+    NB_GO(nb_alloc_array(f->device, floats, sizeof(float), &f->sin, err));
+    NB_GO(nb_calloc(floats, sizeof *c, "a table of angles", &c, err));
+    NB_GO(nb_calloc(floats, sizeof *s, "a table of angles", &s, err));
+    NB_GO(fill_tables(f, count, c, s, err));
+    f->positions = count;
+out:
+    nb_free(c);
+    nb_free(s);
+    return status;
+}
+
+/* ---- pieces of a block ---- */
+
+static nb_mem row_at(nb_mem mem, size_t row, size_t width) {
+    return nb_mem_at(mem, row * width * sizeof(float));
+}
+
+/* y[rows,n] = x[rows,k] w^T, or += . */
+static nb_status apply(nb_forward *f, const nb_linear *lin, nb_mem x, size_t rows, nb_mem y, size_t ldy, bool accumulate,
+                       nb_err *err) {
+    struct nb_linear_args a = {.m = rows, .n = lin->n, .k = lin->k, .x = x, .w = lin->w, .y = y, .ldx = lin->k, .ldy = ldy,
+                               .w_type = lin->w_type, .accumulate = accumulate};
+    return nb_launch(f->stream, NB_OP_linear, &a, err);
+}
+
+static nb_status norm(nb_forward *f, nb_mem weight, nb_mem x, size_t rows, nb_mem y, nb_err *err) {
+    size_t k = f->hp->hidden;
+    struct nb_rmsnorm_args a = {.rows = rows, .k = k, .x = x, .weight = weight, .y = y, .ldx = k, .ldy = k,
+                                .eps = (float)f->hp->norm_eps};
+    return nb_launch(f->stream, NB_OP_rmsnorm, &a, err);
+}
+
+static nb_status rotate(nb_forward *f, nb_mem x, size_t ldx, size_t rows, size_t length, size_t past, size_t heads, nb_err *err) {
+    struct nb_rope_args a = {.rows = rows, .length = length, .past = past, .heads = heads, .head_dim = f->hp->head_dim,
+                             .x = x, .ldx = ldx, .cos = f->cos, .sin = f->sin};
+    return nb_launch(f->stream, NB_OP_rope, &a, err);
+}
+
+/* Where keys and values of a call lie, and how they are written: row r of the call at `keys` + r * ld where `direct`, else
+ * through `work` and a copy for each sequence. */
+typedef struct kv_place {
+    nb_mem keys, values;         /* of sequence 0, position 0 */
+    nb_mem new_keys, new_values; /* where the linears write */
+    size_t ld, stride;           /* of what the linears write, in floats; of sequences */
+    bool direct;
+} kv_place;
+
+static kv_place place_kv(const nb_forward *f, const nb_kv *kv, size_t layer, size_t rows, size_t sequences, size_t length,
+                         size_t past) {
+    size_t w = f->kv_width;
+    nb_mem k = row_at(f->work, rows, f->q_width), v = row_at(k, rows, w);
+    if (!kv)
+        return (kv_place){.keys = k, .values = v, .new_keys = k, .new_values = v, .ld = w, .stride = length * w, .direct = true};
+    kv_place p = {.keys = nb__kv_keys(kv, layer), .values = nb__kv_values(kv, layer), .stride = kv->context * w};
+    p.direct = sequences == 1 || length == 1;
+    p.new_keys = p.direct ? row_at(p.keys, past, w) : k;
+    p.new_values = p.direct ? row_at(p.values, past, w) : v;
+    p.ld = p.direct && length == 1 ? p.stride : w;
+    return p;
+}
+
+static nb_status copy_new(nb_forward *f, const kv_place *p, size_t sequences, size_t length, size_t past, nb_err *err) {
+    size_t w = f->kv_width, bytes = length * w * sizeof(float);
+    for (size_t s = 0; s < sequences; s++) {
+        size_t at = s * p->stride + past * w;
+        NB_TRY(nb_copy(f->stream, row_at(p->keys, at, 1), row_at(p->new_keys, s * length, w), bytes, err));
+        NB_TRY(nb_copy(f->stream, row_at(p->values, at, 1), row_at(p->new_values, s * length, w), bytes, err));
+    }
+    return NB_OK;
+}
+
+/* out[rows, q_width] = attention of x[rows, hidden]; uses `work`. out may be the first part of work that holds o, or a
+ * buffer elsewhere. */
+static nb_status attention(nb_forward *f, const nb_block *b, nb_mem x, size_t sequences, size_t length, nb_kv *kv, size_t past,
+                           nb_mem out, nb_err *err) {
+    const nb_hparams *hp = f->hp;
+    size_t rows = sequences * length, layer = b->layer;
+    kv_place p = place_kv(f, kv, layer, rows, sequences, length, past);
+    NB_TRY(need_positions(f, past + length, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_Q], x, rows, f->work, f->q_width, false, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_K], x, rows, p.new_keys, p.ld, false, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_V], x, rows, p.new_values, p.ld, false, err));
+    NB_TRY(rotate(f, f->work, f->q_width, rows, length, past, hp->heads, err));
+    NB_TRY(rotate(f, p.new_keys, p.ld, rows, length, past, hp->kv_heads, err));
+    if (!p.direct)
+        NB_TRY(copy_new(f, &p, sequences, length, past, err));
+    struct nb_attention_args a = {.sequences = sequences, .length = length, .past = past, .heads = hp->heads,
+                                  .kv_heads = hp->kv_heads, .head_dim = hp->head_dim, .q = f->work, .k = p.keys,
+                                  .v = p.values, .out = out, .ldq = f->q_width, .ldkv = f->kv_width, .ldo = f->q_width,
+                                  .kv_stride = p.stride, .scale = (float)(1.0 / sqrt((double)hp->head_dim))};
+    return nb_launch(f->stream, NB_OP_attention, &a, err);
+}
+
+/* out[rows, intermediate] = act(gate x) * (up x); out may be the beginning of work. */
+static nb_status gated(nb_forward *f, const nb_block *b, nb_mem x, size_t rows, nb_mem out, nb_err *err) {
+    size_t n = f->hp->intermediate;
+    nb_mem up = row_at(f->work, rows, n);
+    NB_TRY(apply(f, &b->lin[NB_LIN_GATE], x, rows, f->work, n, false, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_UP], x, rows, up, n, false, err));
+    struct nb_glu_args a = {.rows = rows, .n = n, .gate = f->work, .up = up, .out = out, .ldg = n, .ldu = n, .ldo = n,
+                            .act = f->hp->family->act == NB_ACT_SILU ? NB_GLU_SILU : NB_GLU_GELU_TANH};
+    return nb_launch(f->stream, NB_OP_glu, &a, err);
+}
+
+/* ---- whole passes ---- */
+
+nb_status nb_forward_embed(nb_forward *f, const int32_t *ids, size_t count, nb_mem hidden, nb_err *err) {
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] < 0 || (size_t)ids[i] >= f->hp->vocab)
+            return nb_fail(err, NB_E_INPUT, "token id %d at place %zu, expected ids below the vocabulary's size %zu",
+                           (int)ids[i], i, f->hp->vocab);
+    for (size_t at = 0; at < count; at += f->rows) {
+        size_t rows = nb_min(f->rows, count - at);
+        NB_TRY(nb_upload(f->stream, f->ids, ids + at, rows * sizeof *ids, err));
+        struct nb_embed_args a = {.rows = rows, .k = f->hp->hidden, .ids = f->ids, .table = f->embed,
+                                  .out = row_at(hidden, at, f->hp->hidden), .ldo = f->hp->hidden, .w_type = f->embed_type,
+                                  .scale = 1.0f};
+        NB_TRY(nb_launch(f->stream, NB_OP_embed, &a, err));
+        NB_TRY(nb_sync(f->stream, err));
+    }
+    return NB_OK;
+}
+
+static nb_status check_rows(const nb_forward *f, size_t sequences, size_t length, nb_err *err) {
+    size_t rows;
+    if (!nb_mul(sequences, length, &rows) || rows > f->rows)
+        return nb_fail(err, NB_E_USAGE, "%zu sequences of %zu tokens, but this pass was made for %zu tokens", sequences, length,
+                       f->rows);
+    return NB_OK;
+}
+
+nb_status nb_forward_block(nb_forward *f, nb_block *b, nb_mem hidden, size_t sequences, size_t length, nb_kv *kv, size_t past,
+                           nb_err *err) {
+    size_t rows = sequences * length;
+    NB_TRY(check_rows(f, sequences, length, err));
+    if (kv && (sequences != kv->sequences || past > kv->context || length > kv->context - past))
+        return nb_fail(err, NB_E_USAGE, "%zu sequences at %zu + %zu tokens, but the cache holds %zu of %zu", sequences, past,
+                       length, kv->sequences, kv->context);
+    if (!kv && past != 0)
+        return nb_fail(err, NB_E_USAGE, "a past of %zu tokens needs a cache", past);
+    if (rows == 0)
+        return NB_OK;
+    nb_mem o = row_at(f->work, rows, f->q_width + 2 * f->kv_width);
+    NB_TRY(norm(f, b->attn_norm, hidden, rows, f->x, err));
+    NB_TRY(attention(f, b, f->x, sequences, length, kv, past, o, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_O], o, rows, hidden, f->hp->hidden, true, err));
+    NB_TRY(norm(f, b->mlp_norm, hidden, rows, f->x, err));
+    NB_TRY(gated(f, b, f->x, rows, f->work, err));
+    return apply(f, &b->lin[NB_LIN_DOWN], f->work, rows, hidden, f->hp->hidden, true, err);
+}
+
+/* A stage reads x [tokens, hidden] and writes rows of `width` from the beginning of work, chunk after chunk. x stands so
+ * far behind that a chunk's output never reaches a later chunk's input. */
+static nb_mem stage_input(const nb_forward *f, nb_mem work, size_t tokens, size_t width) {
+    size_t gap = width > f->hp->hidden ? width - f->hp->hidden : 0;
+    return row_at(work, tokens, gap);
+}
+
+nb_status nb_forward_stages(nb_forward *f, nb_block *b, nb_mem hidden, nb_mem work, size_t sequences, size_t length,
+                            nb_tap_fn *tap, void *ctx, nb_err *err) {
+    size_t tokens = sequences * length, h = f->hp->hidden, step = length ? f->rows / length : 0;
+    if (tokens == 0)
+        return NB_OK;
+    if (step == 0)
+        return check_rows(f, 1, length, err);
+    nb_mem x = stage_input(f, work, tokens, f->q_width);
+    NB_TRY(norm(f, b->attn_norm, hidden, tokens, x, err));
+    NB_TRY(tap(ctx, NB_TAP_ATTN_IN, x, tokens, h, b, err));
+    for (size_t s = 0; s < sequences; s += step) {
+        size_t some = nb_min(step, sequences - s), at = s * length, rows = some * length;
+        nb_mem o = row_at(f->work, rows, f->q_width + 2 * f->kv_width);
+        NB_TRY(attention(f, b, row_at(x, at, h), some, length, NULL, 0, o, err));
+        NB_TRY(nb_copy(f->stream, row_at(work, at, f->q_width), o, rows * f->q_width * sizeof(float), err));
+    }
+    NB_TRY(tap(ctx, NB_TAP_ATTN_OUT, work, tokens, f->q_width, b, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_O], work, tokens, hidden, h, true, err));
+    size_t inter = f->hp->intermediate;
+    x = stage_input(f, work, tokens, inter);
+    NB_TRY(norm(f, b->mlp_norm, hidden, tokens, x, err));
+    NB_TRY(tap(ctx, NB_TAP_MLP_IN, x, tokens, h, b, err));
+    for (size_t at = 0; at < tokens; at += f->rows) {
+        size_t rows = nb_min(f->rows, tokens - at);
+        NB_TRY(gated(f, b, row_at(x, at, h), rows, f->work, err));
+        NB_TRY(nb_copy(f->stream, row_at(work, at, inter), f->work, rows * inter * sizeof(float), err));
+    }
+    NB_TRY(tap(ctx, NB_TAP_MLP_OUT, work, tokens, inter, b, err));
+    return apply(f, &b->lin[NB_LIN_DOWN], work, tokens, hidden, h, true, err);
+}
+
+nb_status nb_forward_logits(nb_forward *f, nb_mem hidden, size_t count, nb_mem logits, nb_err *err) {
+    nb_linear head = {.n = f->hp->vocab, .k = f->hp->hidden, .w = f->head, .w_type = f->head_type};
+    for (size_t at = 0; at < count; at += f->rows) {
+        size_t rows = nb_min(f->rows, count - at);
+        NB_TRY(norm(f, f->final_norm, row_at(hidden, at, f->hp->hidden), rows, f->x, err));
+        NB_TRY(apply(f, &head, f->x, rows, row_at(logits, at, f->hp->vocab), f->hp->vocab, false, err));
+    }
+    return NB_OK;
+}

@@ -1,0 +1,67 @@
+/* What all methods begin and end with. */
+#include <math.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/quant/internal.h"
+
+enum { MAX_BLOCK = 1024 };
+
+nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err *err) {
+    if (n == 0 || k == 0 || k > UINT32_MAX)
+        return nb_fail(err, NB_E_USAGE, "a matrix of %zu x %zu cannot be quantized", n, k);
+    if (o->bits < 2 || o->bits > 8)
+        return nb_fail(err, NB_E_USAGE, "%u bits, expected 2 to 8", o->bits);
+    if (o->group_size == 0 || o->group_size > k)
+        return nb_fail(err, NB_E_USAGE, "group size %zu, expected 1 to %zu", o->group_size, k);
+    if (o->scale_type != NB_F16 && o->scale_type != NB_BF16 && o->scale_type != NB_F32)
+        return nb_fail(err, NB_E_USAGE, "scales of type %u, expected F16, BF16 or F32", (unsigned)o->scale_type);
+    if ((unsigned)o->order > NB_ORDER_GROUP_AWARE)
+        return nb_fail(err, NB_E_USAGE, "column order %u, expected 0 to %d", (unsigned)o->order, NB_ORDER_GROUP_AWARE);
+    if (!(o->damp >= 0.0) || !(o->damp_step >= 0.0) || !(o->damp_max >= 0.0) || o->damp_max > 1e6 || o->damp > 1e6)
+        return nb_fail(err, NB_E_USAGE, "damping %g, step %g, up to %g: expected 0 to 1e6", o->damp, o->damp_step,
+                       o->damp_max);
+    if (o->block == 0 || o->block > MAX_BLOCK)
+        return nb_fail(err, NB_E_USAGE, "a block of %zu columns, expected 1 to %d", o->block, MAX_BLOCK);
+    return NB_OK;
+}
+
+nb_status nb__quant_sum(nb_stream *stream, nb_mem rows, size_t n, double *sum, nb_err *err) {
+    float *host;
+    nb_status status = NB_OK;
+    NB_TRY(nb_calloc(n, sizeof *host, "row sums", &host, err));
+    NB_GO(nb_download(stream, host, rows, n * sizeof *host, err));
+    NB_GO(nb_sync(stream, err));
+    *sum = 0.0;
+    for (size_t i = 0; i < n; i++)
+        *sum += (double)host[i];
+out:
+    nb_free(host);
+    return status;
+}
+
+nb_status nb__quant_finish(nb_stream *stream, const nb__quant_result *r, const nb_quant_options *options, nb_mem rows,
+                           double *error, nb_qtensor *out, nb_err *err) {
+    nb_qtensor q = {0};
+    nb_status status;
+    NB_GO(nb_qtensor_new(r->n, r->k, options->bits, options->group_size, options->symmetric, r->g_idx.base != NULL, &q, err));
+    q.scale_type = options->scale_type;
+    struct nb_quant_error_args sum = {.n = r->n, .k = r->k, .group = options->group_size, .w = r->w, .ldw = r->k,
+                                      .codes = r->codes, .scales = r->scales, .zeros = r->zeros, .g_idx = r->g_idx,
+                                      .error = rows};
+    NB_GO(nb_launch(stream, NB_OP_quant_error, &sum, err));
+    struct nb_dequant_args back = {.n = r->n, .k = r->k, .group = options->group_size, .codes = r->codes,
+                                   .scales = r->scales, .zeros = r->zeros, .g_idx = r->g_idx, .w = r->w, .ldw = r->k};
+    NB_GO(nb_launch(stream, NB_OP_dequant, &back, err));
+    NB_GO(nb_download(stream, q.codes, r->codes, r->n * r->k, err));
+    NB_GO(nb_download(stream, q.scales, r->scales, r->n * q.groups * sizeof(float), err));
+    NB_GO(nb_download(stream, q.zeros, r->zeros, r->n * q.groups * sizeof(float), err));
+    if (q.g_idx)
+        NB_GO(nb_download(stream, q.g_idx, r->g_idx, r->k * sizeof(uint32_t), err));
+    NB_GO(nb__quant_sum(stream, rows, r->n, error, err));
+    *out = q;
+    q = (nb_qtensor){0};
+out:
+    nb_qtensor_free(&q);
+    return status;
+}

@@ -1,0 +1,272 @@
+/* GPTQ: Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+ * Transformers", arXiv 2210.17323, algorithm 1. Deviations:
+ *
+ *  - U, the upper Cholesky factor of H^-1, is made without H^-1 (internal.h, nb__inverse_factor).
+ *  - Group parameters always come from fully updated weights: blocks are cut where groups begin, so that the result does
+ *    not depend on the block size but for rounding. AutoGPTQ takes those of groups inside a block from weights that lack
+ *    the block's own updates.
+ *  - A dead column has the mean of the others as its diagonal, not 1, and is left out of that mean: damping then does not
+ *    depend on how H is scaled.
+ *  - Errors of several blocks are spread to far columns by one product (lazy batch updates, two levels).
+ *
+ * With E = W - Q, sum of squares of the errors e (algorithm 1, line 7) = tr(E (H + lambda I) E^T): the reported loss needs no
+ * product with H. */
+#include <math.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/quant/internal.h"
+#include "host/quant/methods.h"
+
+/* Columns whose errors are spread to far columns together: at k = 512 the product no longer waits for memory. */
+enum { FAR = 512 };
+
+typedef struct solver {
+    nb_stream *stream;
+    nb_device *device;
+    const nb_quant_options *options;
+    size_t n, k, groups;
+    nb_mem w, h;         /* the caller's */
+    nb_mem wt;           /* f32 [k,n]; after the solve: codes u8 [n,k] */
+    nb_mem u;            /* f32 [k,k] */
+    nb_mem temp;         /* f32: of the factorization */
+    nb_mem errors;       /* f32 [FAR,n] */
+    nb_mem codes;        /* u8 [k,n], visiting order */
+    nb_mem scales, zeros; /* f32 [n,groups] */
+    nb_mem loss;         /* f32 [n] */
+    nb_mem perm, group_of, g_idx; /* u32 [k] */
+    nb_mem status;       /* struct nb_gptq_status */
+    uint32_t *groups_visited; /* group_of on the host */
+    struct nb_gptq_status seen;
+} solver;
+
+static bool fixed_params(const solver *s) {
+    return s->options->order == NB_ORDER_ACT_STATIC;
+}
+
+static size_t far_columns(size_t k, const nb_quant_options *options) {
+    return nb_min(k, nb_max(FAR, options->block));
+}
+
+static size_t gptq_scratch(size_t n, size_t k, const nb_quant_options *o) {
+    size_t floats = n * k + k * k + nb__factor_temp(k) + far_columns(k, o) * n + 2 * n * nb_ceil_div(k, o->group_size) + n +
+                    3 * k;
+    return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status);
+}
+
+static nb_status allocate(solver *s, nb_err *err) {
+    size_t n = s->n, k = s->k, elems, params, square;
+    if (!nb_mul(n, k, &elems) || !nb_mul(n, s->groups, &params) || !nb_mul(k, k, &square))
+        return nb_fail_memory(err, SIZE_MAX, "a GPTQ solve");
+    const struct {
+        nb_mem *mem;
+        size_t count, size;
+    } buffers[] = {
+        {&s->wt, elems, sizeof(float)},    {&s->u, square, sizeof(float)},
+        {&s->codes, elems, 1},             {&s->temp, nb__factor_temp(k), sizeof(float)},
+        {&s->scales, params, sizeof(float)}, {&s->zeros, params, sizeof(float)},
+        {&s->loss, n, sizeof(float)},      {&s->perm, k, sizeof(uint32_t)},
+        {&s->group_of, k, sizeof(uint32_t)}, {&s->g_idx, k, sizeof(uint32_t)},
+        {&s->status, 1, sizeof(struct nb_gptq_status)},
+    };
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        NB_TRY(nb_alloc_array(s->device, buffers[i].count, buffers[i].size, buffers[i].mem, err));
+    if (!nb_mul(far_columns(k, s->options), n, &elems))
+        return nb_fail_memory(err, SIZE_MAX, "a GPTQ solve");
+    NB_TRY(nb_alloc_array(s->device, elems, sizeof(float), &s->errors, err));
+    return nb_calloc(k, sizeof(uint32_t), "a column order", &s->groups_visited, err);
+}
+
+static void release(solver *s) {
+    nb_mem *all[] = {&s->wt, &s->u, &s->temp, &s->errors, &s->codes, &s->scales, &s->zeros,
+                     &s->loss, &s->perm, &s->group_of, &s->g_idx, &s->status};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        nb_release(s->device, all[i]);
+    nb_free(s->groups_visited);
+}
+
+/* Looks at the input, orders columns. Waits for the stream: blocks are cut by groups in visiting order. */
+static nb_status prepare(solver *s, nb_err *err) {
+    struct nb_hessian_check_args check = {.n = s->n, .k = s->k, .h = s->h, .ldh = s->k, .w = s->w, .ldw = s->k,
+                                          .status = s->status};
+    NB_TRY(nb_launch(s->stream, NB_OP_hessian_check, &check, err));
+    struct nb_column_order_args order = {.k = s->k, .group = s->options->group_size, .order = s->options->order,
+                                         .h = s->h, .ldh = s->k, .perm = s->perm, .group_of = s->group_of,
+                                         .g_idx = s->g_idx};
+    NB_TRY(nb_launch(s->stream, NB_OP_column_order, &order, err));
+    NB_TRY(nb_download(s->stream, s->groups_visited, s->group_of, s->k * sizeof(uint32_t), err));
+    NB_TRY(nb_download(s->stream, &s->seen, s->status, sizeof s->seen, err));
+    NB_TRY(nb_sync(s->stream, err));
+    if (s->seen.bad_weight > 0)
+        return nb_fail(err, NB_E_INPUT, "the weight holds %u values that are NaN or infinite", s->seen.bad_weight);
+    if (s->seen.bad_hessian > 0)
+        return nb_fail(err, NB_E_INPUT, "the Hessian of the calibration inputs holds %u values that are NaN, infinite or "
+                       "negative on its diagonal", s->seen.bad_hessian);
+    return NB_OK;
+}
+
+/* U with one damping; *pivot is 0 where it worked. */
+static nb_status factor_with(solver *s, double damp, uint32_t *pivot, nb_err *err) {
+    struct nb_hessian_order_args order = {.k = s->k, .h = s->h, .ldh = s->k, .perm = s->perm, .damp = (float)damp,
+                                          .f = s->u, .ldf = s->k, .status = s->status};
+    NB_TRY(nb_launch(s->stream, NB_OP_hessian_order, &order, err));
+    NB_TRY(nb__inverse_factor(s->stream, s->u, s->k, s->temp, s->status, err));
+    NB_TRY(nb_download(s->stream, &s->seen, s->status, sizeof s->seen, err));
+    NB_TRY(nb_sync(s->stream, err));
+    *pivot = s->seen.pivot;
+    return NB_OK;
+}
+
+/* Raises the damping until H is positive definite: damp, damp + step, damp + 10 step, ... up to damp_max. */
+static nb_status factorize(solver *s, nb_quant_report *report, nb_err *err) {
+    const nb_quant_options *o = s->options;
+    double damp = o->damp, step = o->damp_step;
+    uint32_t pivot;
+    for (;;) {
+        NB_TRY(factor_with(s, damp, &pivot, err));
+        if (pivot == 0)
+            break;
+        double next = fmin(o->damp + step, o->damp_max);
+        if (!(next > damp))
+            return nb_fail(err, NB_E_FAILED, "the Hessian is not positive definite with damping %g (pivot %u of %zu), after "
+                           "raising it %u times; more or more varied calibration text helps", damp, pivot, s->k,
+                           report->damp_raised);
+        damp = next;
+        step *= 10.0;
+        report->damp_raised++;
+    }
+    report->damp_used = damp;
+    struct nb_reverse_args reverse = {.count = s->k * s->k, .a = s->u};
+    return nb_launch(s->stream, NB_OP_reverse, &reverse, err);
+}
+
+/* Where the group of position p begins, in visiting order. */
+static size_t group_start(const solver *s, size_t p) {
+    while (p > 0 && s->groups_visited[p - 1] == s->groups_visited[p])
+        p--;
+    return p;
+}
+
+static bool inside_group(const solver *s, size_t p) {
+    return !fixed_params(s) && p < s->k && s->groups_visited[p] == s->groups_visited[p - 1];
+}
+
+/* End of the block that begins at p: a group that goes past it must begin with it. */
+static size_t block_end(const solver *s, size_t p) {
+    size_t end = nb_min(p + s->options->block, s->k);
+    if (inside_group(s, end)) {
+        size_t start = group_start(s, end);
+        end = start > p ? start : end;
+    }
+    return end;
+}
+
+/* End of the blocks from p on whose errors are spread to far columns together, by the same rule. */
+static size_t far_end(const solver *s, size_t p) {
+    size_t end = block_end(s, p);
+    while (end < s->k && block_end(s, end) - p <= FAR)
+        end = block_end(s, end);
+    while (inside_group(s, end) && group_start(s, end) > p)
+        end = group_start(s, end);
+    return end;
+}
+
+/* Wt[to .. end) -= U[first .. first + cols, to .. end)^T * errors[cols, n]. */
+static nb_status spread(const solver *s, size_t first, size_t cols, nb_mem errors, size_t to, size_t end, nb_err *err) {
+    if (to == end)
+        return NB_OK;
+    struct nb_matmul_args a = {.m = end - to, .n = s->n, .k = cols, .lda = s->k, .ldb = s->n, .ldc = s->n,
+                               .trans_a = true, .alpha = -1.0f, .beta = 1.0f};
+    a.a = nb_mem_at(s->u, (first * s->k + to) * sizeof(float));
+    a.b = errors;
+    a.c = nb_mem_at(s->wt, to * s->n * sizeof(float));
+    return nb_launch(s->stream, NB_OP_matmul, &a, err);
+}
+
+static nb_status solve_block(const solver *s, size_t first, size_t cols, nb_mem errors, nb_err *err) {
+    struct nb_gptq_block_args a = {.n = s->n, .k = s->k, .groups = s->groups, .first = first, .cols = cols, .wt = s->wt,
+                                   .ldw = s->n, .u = s->u, .ldu = s->k, .group_of = s->group_of,
+                                   .static_params = fixed_params(s), .symmetric = s->options->symmetric,
+                                   .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
+                                   .zeros = s->zeros, .codes = s->codes, .err = errors, .lderr = s->n, .loss = s->loss};
+    return nb_launch(s->stream, NB_OP_gptq_block, &a, err);
+}
+
+static nb_status solve(solver *s, nb_err *err) {
+    NB_TRY(nb_fill(s->stream, s->loss, 0, s->n * sizeof(float), err));
+    for (size_t p = 0; p < s->k;) {
+        size_t far = far_end(s, p);
+        for (size_t b = p; b < far;) {
+            size_t end = block_end(s, b);
+            nb_mem errors = nb_mem_at(s->errors, (b - p) * s->n * sizeof(float));
+            NB_TRY(solve_block(s, b, end - b, errors, err));
+            NB_TRY(spread(s, b, end - b, errors, end, far, err));
+            b = end;
+        }
+        NB_TRY(spread(s, p, far - p, s->errors, far, s->k, err));
+        p = far;
+    }
+    return NB_OK;
+}
+
+/* Wt in visiting order, and where they are fixed before, the parameters of the groups. */
+static nb_status load(solver *s, nb_err *err) {
+    const nb_quant_options *o = s->options;
+    struct nb_group_range_args range = {.n = s->n, .k = s->k, .group = o->group_size, .w = s->w, .ldw = s->k,
+                                        .bits = o->bits, .symmetric = o->symmetric, .scale_type = o->scale_type,
+                                        .scales = s->scales, .zeros = s->zeros};
+    if (fixed_params(s))
+        NB_TRY(nb_launch(s->stream, NB_OP_group_range, &range, err));
+    struct nb_transpose_args turn = {.rows = s->n, .cols = s->k, .elem = 4, .src = s->w, .lds = s->k, .dst = s->wt,
+                                     .ldd = s->n, .from = s->perm};
+    return nb_launch(s->stream, NB_OP_transpose, &turn, err);
+}
+
+/* Codes back into stored order, in the buffer of Wt. */
+static nb_status finish(solver *s, nb_qtensor *out, nb_quant_report *report, nb_err *err) {
+    struct nb_transpose_args turn = {.rows = s->k, .cols = s->n, .elem = 1, .src = s->codes, .lds = s->n, .dst = s->wt,
+                                     .ldd = s->k, .to = s->perm};
+    NB_TRY(nb_launch(s->stream, NB_OP_transpose, &turn, err));
+    double damped, squares;
+    NB_TRY(nb__quant_sum(s->stream, s->loss, s->n, &damped, err));
+    nb__quant_result r = {.n = s->n, .k = s->k, .w = s->w, .codes = s->wt, .scales = s->scales, .zeros = s->zeros};
+    if (s->options->order == NB_ORDER_ACT)
+        r.g_idx = s->g_idx;
+    NB_TRY(nb__quant_finish(s->stream, &r, s->options, s->loss, &squares, out, err));
+    double loss = damped - report->damp_used * (double)s->seen.mean * squares;
+    report->loss = (loss > 0.0 ? loss : 0.0) / ((double)s->n * (double)s->k);
+    report->dead_columns = s->seen.dead;
+    return NB_OK;
+}
+
+static nb_status gptq_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
+                          const nb_quant_options *options, nb_qtensor *out, nb_quant_report *report, nb_err *err) {
+    NB_TRY(nb__quant_check(n, k, options, err));
+    if (!stats || !stats->hessian.base)
+        return nb_fail(err, NB_E_USAGE, "GPTQ needs the Hessian of calibration inputs");
+    solver s = {.stream = stream, .device = stream->device, .options = options, .n = n, .k = k, .w = w,
+                .h = stats->hessian, .groups = nb_ceil_div(k, options->group_size)};
+    nb_quant_report made = {0};
+    nb_status status;
+    NB_GO(allocate(&s, err));
+    NB_GO(prepare(&s, err));
+    NB_GO(factorize(&s, &made, err));
+    NB_GO(load(&s, err));
+    NB_GO(solve(&s, err));
+    NB_GO(finish(&s, out, &made, err));
+    if (made.damp_raised > 0)
+        nb_logf(&s.device->log, NB_LOG_WARN, "damping raised %u times, to %g: the Hessian was not positive definite",
+                made.damp_raised, made.damp_used);
+    *report = made;
+out:
+    release(&s);
+    return status;
+}
+
+const nb_quantizer nb__quantizer_gptq = {
+    .name = "gptq",
+    .about = "GPTQ: errors are compensated column by column against the Hessian (arXiv 2210.17323)",
+    .needs_hessian = true,
+    .scratch = gptq_scratch,
+    .run = gptq_run,
+};

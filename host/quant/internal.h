@@ -1,0 +1,37 @@
+/* What quantizers share. */
+#ifndef NB_QUANT_INTERNAL_H
+#define NB_QUANT_INTERNAL_H
+
+#include "host/quant/quant.h"
+
+/* Bits, group size, order, damping, block and type of scales are in their domains. */
+nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *options, nb_err *err);
+
+/* What a method leaves on the device. */
+typedef struct nb__quant_result {
+    size_t n, k;
+    nb_mem w;             /* f32 [n,k]: the weight that was quantized */
+    nb_mem codes;         /* u8 [n,k], stored column order */
+    nb_mem scales, zeros; /* f32 [n, groups] */
+    nb_mem g_idx;         /* u32 [k], or absent */
+} nb__quant_result;
+
+/* Makes the canonical tensor: *error = sum (w - q)^2 (NaN or infinite where w is), w := the dequantized weight, codes and
+ * parameters to the host. `rows` is room for f32 [n] on the device. The one place that waits for the stream at the end. */
+nb_status nb__quant_finish(nb_stream *stream, const nb__quant_result *r, const nb_quant_options *options, nb_mem rows,
+                           double *error, nb_qtensor *out, nb_err *err);
+
+/* Sum of f32 [n] on the device, in f64 on the host; waits for the stream. */
+nb_status nb__quant_sum(nb_stream *stream, nb_mem rows, size_t n, double *sum, nb_err *err);
+
+/* X = L^-1 for f = L L^T, in place: f is f32 [k,k] with ld = k, lower triangle in, zeros above out. With J the reversal and
+ * f = J H J, U = J X J is the upper Cholesky factor of H^-1: H = R R^T with R = J L J upper triangular, so H^-1 =
+ * R^-T R^-1 and U = R^-1. One factorization and one triangular inverse, by products of matrices but for diagonal blocks of
+ * NB_CHOL_BLOCK: 2/3 k^3 FLOP. temp: nb__factor_temp(k) floats. A pivot that is not positive stands in status->pivot.
+ *
+ * Rounding: L21 = A21 * X11^T uses the inverse of the diagonal part, so the residual |L L^T - f| grows with the condition of
+ * L11 (at most sqrt(cond f)) instead of 1 as in a triangular solve. Damping keeps cond f below about k / damp. */
+nb_status nb__inverse_factor(nb_stream *stream, nb_mem f, size_t k, nb_mem temp, nb_mem status, nb_err *err);
+size_t nb__factor_temp(size_t k);
+
+#endif

@@ -1,0 +1,9 @@
+/* One line a method: its file defines it, quantizers.c lists it. */
+#ifndef NB_QUANT_METHODS_H
+#define NB_QUANT_METHODS_H
+
+#include "host/quant/quant.h"
+
+extern const nb_quantizer nb__quantizer_rtn, nb__quantizer_gptq;
+
+#endif

@@ -1,0 +1,28 @@
+/* The list of methods. */
+#include <string.h>
+
+#include "host/quant/methods.h"
+
+const nb_quantizer *const nb_quantizers[] = {
+    &nb__quantizer_gptq,
+    &nb__quantizer_rtn,
+    NULL,
+};
+
+const nb_quantizer *nb_quantizer_by_name(const char *name) {
+    for (size_t i = 0; nb_quantizers[i]; i++)
+        if (!strcmp(nb_quantizers[i]->name, name))
+            return nb_quantizers[i];
+    return NULL;
+}
+
+nb_quant_options nb_quant_defaults(size_t k) {
+    return (nb_quant_options){.bits = 4,
+                              .group_size = k < 128 ? k : 128,
+                              .scale_type = NB_F16,
+                              .order = NB_ORDER_GROUP_AWARE,
+                              .damp = 0.01,
+                              .damp_step = 0.01,
+                              .damp_max = 1.0,
+                              .block = 128};
+}

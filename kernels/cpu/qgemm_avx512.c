@@ -1,0 +1,306 @@
+/* Tiles in AVX-512: 16 rows of a panel are the lanes of one vector. f32 with FMA; 8 bits with VNNI.
+ */
+#include "kernels/cpu/qgemm.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#include "host/base/size.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Bytes that a GEMV fetches ahead of use: enough to hide DRAM at 10 bytes a cycle, and across the
+ * end of a panel, as panels lie one after another. */
+enum { AHEAD = 4096 };
+
+INLINE NB_TARGET_AVX512 __m512 load_scales(const nb__qtile *t, const unsigned char *panel,
+                                           size_t g) {
+    const unsigned char *p = panel + t->l->scale_at + g * NB_PANEL * t->l->scale_bytes;
+    if (t->scale_type == NB_F16)
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+    if (t->scale_type == NB_BF16)
+        return _mm512_castsi512_ps(
+            _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p)), 16));
+    return _mm512_loadu_ps(p);
+}
+
+INLINE NB_TARGET_AVX512 __m512i load_zeros(const nb__qtile *t, const unsigned char *panel,
+                                           size_t g) {
+    if (t->offsets)
+        return _mm512_setzero_si512();
+    if (t->symmetric)
+        return _mm512_set1_epi32(1 << (t->bits - 1));
+    return _mm512_cvtepu8_epi32(
+        _mm_loadu_si128((const void *)(panel + t->l->zero_at + g * NB_PANEL)));
+}
+
+INLINE NB_TARGET_AVX512 __m512 load_offsets(const nb__qtile *t, const unsigned char *panel,
+                                            size_t g) {
+    return _mm512_loadu_ps(panel + t->l->zero_at + g * NB_PANEL * sizeof(float));
+}
+
+/* The shift count is int in gcc's header and unsigned in clang's. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+INLINE NB_TARGET_AVX512 __m512i right_16(__m512i v, unsigned by) {
+    return by ? _mm512_srli_epi16(v, by) : v;
+}
+INLINE NB_TARGET_AVX512 __m512i left_16(__m512i v, unsigned by) {
+    return by ? _mm512_slli_epi16(v, by) : v;
+}
+#pragma GCC diagnostic pop
+
+/* Bytes of a step: the fewest vectors that hold whole units; `per` units each. */
+INLINE size_t units_of_step(unsigned bits) {
+    return 8 / (bits == 3 ? 1 : bits);
+}
+
+/* Unit i of a step, one code a byte. */
+INLINE NB_TARGET_AVX512 __m512i unit_of(const unsigned char *p, unsigned bits, size_t i) {
+    __m512i v;
+    if (bits == 8)
+        return _mm512_loadu_si512(p);
+    if (bits == 3) {
+        v = _mm512_loadu_si512(p + i / 4 * 64);
+        __m512i high = _mm512_loadu_si512(p + 128);
+        v = _mm512_and_si512(right_16(v, (unsigned)(2 * (i % 4))), _mm512_set1_epi8(3));
+        high = i >= 2 ? right_16(high, (unsigned)(i - 2)) : left_16(high, (unsigned)(2 - i));
+        return _mm512_ternarylogic_epi32(v, high, _mm512_set1_epi8(4), 0xf8); /* v | high & 4 */
+    }
+    v = _mm512_loadu_si512(p);
+    return _mm512_and_si512(right_16(v, (unsigned)(bits * i)),
+                            _mm512_set1_epi8((char)((1u << bits) - 1u)));
+}
+
+/* ---- f32 ---- */
+
+/* The code at `shift` of each lane, less its zero, exactly: bits or-ed into 2^23 make the float
+ * 2^23 + q. */
+INLINE NB_TARGET_AVX512 __m512 weight(__m512i v, unsigned shift, unsigned bits, __m512 magic_zero) {
+    __m512i q = shift ? _mm512_srli_epi32(v, shift) : v;
+    q = _mm512_ternarylogic_epi32(q, _mm512_set1_epi32((int)((1u << bits) - 1u)),
+                                  _mm512_set1_epi32(0x4b000000), 0xea);
+    return _mm512_sub_ps(_mm512_castsi512_ps(q), magic_zero);
+}
+
+/* acc[set][row][panel] += codes of one block. Sets are there so that enough sums are under way for
+ * the latency of FMA. */
+INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const float *x, size_t block,
+                                       unsigned bits, size_t mr, size_t nr, size_t sets,
+                                       const __m512 *zero, __m512 *acc) {
+    unsigned width = bits == 3 ? 8 : bits, codes = 32 / width, per = 8 / width;
+    size_t units = units_of_step(bits), vectors = bits == 3 ? 8 : 1, stride = bits == 3 ? 192 : 64;
+    for (size_t s = 0; s < block / (4 * units); s++)
+        for (size_t u = 0; u < vectors; u++) {
+            const float *xs = x + (s * units + u) * 4 * mr;
+            __m512i v[NB_QNR];
+            for (size_t c = 0; c < nr; c++)
+                v[c] = bits == 3 ? unit_of(p[c] + s * stride, 3, u)
+                                 : _mm512_loadu_si512(p[c] + s * stride);
+#pragma GCC unroll 16
+            for (unsigned i = 0; i < codes; i++) {
+                const float *xi = xs + (4 * (i % per) + i / per) * mr;
+                __m512 *a = acc + i % sets * mr * nr;
+#pragma GCC unroll 2
+                for (size_t c = 0; c < nr; c++) {
+                    __m512 w = weight(v[c], width * i, width, zero[c]);
+#pragma GCC unroll 8
+                    for (size_t r = 0; r < mr; r++)
+                        a[r * nr + c] = _mm512_fmadd_ps(w, _mm512_set1_ps(xi[r]), a[r * nr + c]);
+                }
+            }
+        }
+}
+
+INLINE NB_TARGET_AVX512 void store_tile(const nb__qtile *t, size_t mr, size_t nr, const __m512 *y) {
+#pragma GCC unroll 8
+    for (size_t r = 0; r < mr; r++)
+#pragma GCC unroll 2
+        for (size_t c = 0; c < nr; c++) {
+            float *out = t->c + r * t->ldc + c * NB_PANEL;
+            _mm512_storeu_ps(out, t->load ? _mm512_add_ps(_mm512_loadu_ps(out), y[r * nr + c])
+                                          : y[r * nr + c]);
+        }
+}
+
+INLINE NB_TARGET_AVX512 void add_offsets(const nb__qtile *t, size_t mr, size_t nr, size_t g,
+                                         __m512 *y) {
+    for (size_t c = 0; c < nr; c++) {
+        __m512 offset = load_offsets(t, t->panel + c * t->l->panel_bytes, g);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < mr; r++)
+            y[r * nr + c] =
+                _mm512_fmadd_ps(offset, _mm512_set1_ps(t->group_sum[g * mr + r]), y[r * nr + c]);
+    }
+}
+
+INLINE void fetch_ahead(const unsigned char *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const void *)(p + AHEAD + i), _MM_HINT_T0);
+}
+
+INLINE NB_TARGET_AVX512 void tile_f32(const nb__qtile *t, unsigned bits, size_t block, size_t mr,
+                                      size_t nr) {
+    size_t sets = mr == 1 ? 4 : mr == 2 ? 4 : mr == 4 ? 2 : 1, block_bytes = 2 * block * bits;
+    __m512 y[NB_QMR * NB_QNR], acc[NB_QMR * NB_QNR];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < mr * nr; i++)
+        y[i] = _mm512_setzero_ps();
+    for (size_t blk = t->blk0; blk < t->blk1;) {
+        size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
+        __m512 zero[NB_QNR];
+#pragma GCC unroll 2
+        for (size_t c = 0; c < nr; c++)
+            zero[c] = _mm512_add_ps(
+                _mm512_cvtepi32_ps(load_zeros(t, t->panel + c * t->l->panel_bytes, g)),
+                _mm512_set1_ps(0x1p23f));
+        if (t->offsets && blk == g * t->l->group_blocks)
+            add_offsets(t, mr, nr, g, y);
+#pragma GCC unroll 16
+        for (size_t i = 0; i < sets * mr * nr; i++)
+            acc[i] = _mm512_setzero_ps();
+        for (; blk < end; blk++) {
+            const unsigned char *p[NB_QNR] = {t->panel + blk * block_bytes,
+                                              t->panel + (nr - 1) * t->l->panel_bytes +
+                                                  blk * block_bytes};
+            if (mr == 1)
+                fetch_ahead(p[0], block_bytes);
+            block_f32(p, (const float *)t->x + blk * block * mr, block, bits, mr, nr, sets, zero,
+                      acc);
+        }
+#pragma GCC unroll 4
+        for (size_t s = sets / 2; s > 0; s /= 2)
+#pragma GCC unroll 16
+            for (size_t i = 0; i < s * mr * nr; i++)
+                acc[i] = _mm512_add_ps(acc[i], acc[i + s * mr * nr]);
+#pragma GCC unroll 2
+        for (size_t c = 0; c < nr; c++) {
+            __m512 scale = load_scales(t, t->panel + c * t->l->panel_bytes, g);
+#pragma GCC unroll 8
+            for (size_t r = 0; r < mr; r++)
+                y[r * nr + c] = _mm512_fmadd_ps(scale, acc[r * nr + c], y[r * nr + c]);
+        }
+    }
+    store_tile(t, mr, nr, y);
+}
+
+/* ---- 8 bits ---- */
+
+/* acc[row][panel] += codes * x of one block, in integers. */
+INLINE NB_TARGET_AVX512_VNNI void block_i8(const unsigned char *const *p, const int8_t *x,
+                                           size_t block, unsigned bits, size_t mr, size_t nr,
+                                           __m512i *acc) {
+    size_t units = units_of_step(bits), stride = bits == 3 ? 192 : 64;
+#pragma GCC unroll 1
+    for (size_t s = 0; s < block / (4 * units); s++)
+#pragma GCC unroll 8
+        for (size_t i = 0; i < units; i++) {
+            const int8_t *xu = x + (s * units + i) * 4 * mr;
+            __m512i w[NB_QNR];
+#pragma GCC unroll 2
+            for (size_t c = 0; c < nr; c++)
+                w[c] = unit_of(p[c] + s * stride, bits, i);
+#pragma GCC unroll 8
+            for (size_t r = 0; r < mr; r++) {
+                int32_t four;
+                memcpy(&four, xu + 4 * r, sizeof four);
+                __m512i xr = _mm512_set1_epi32(four);
+#pragma GCC unroll 2
+                for (size_t c = 0; c < nr; c++)
+                    acc[r * nr + c] = _mm512_dpbusd_epi32(acc[r * nr + c], w[c], xr);
+            }
+        }
+}
+
+INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, size_t block,
+                                          size_t mr, size_t nr) {
+    size_t block_bytes = 2 * block * bits;
+    __m512 y[NB_QMR * NB_QNR];
+    __m512i acc[NB_QMR * NB_QNR];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < mr * nr; i++)
+        y[i] = _mm512_setzero_ps();
+    for (size_t blk = t->blk0; blk < t->blk1;) {
+        size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
+        __m512 scale[NB_QNR];
+        __m512i zero[NB_QNR];
+#pragma GCC unroll 2
+        for (size_t c = 0; c < nr; c++) {
+            scale[c] = load_scales(t, t->panel + c * t->l->panel_bytes, g);
+            zero[c] = load_zeros(t, t->panel + c * t->l->panel_bytes, g);
+        }
+        if (t->offsets && blk == g * t->l->group_blocks)
+            add_offsets(t, mr, nr, g, y);
+        for (; blk < end; blk++) {
+            const unsigned char *p[NB_QNR] = {t->panel + blk * block_bytes,
+                                              t->panel + (nr - 1) * t->l->panel_bytes +
+                                                  blk * block_bytes};
+            if (mr == 1)
+                fetch_ahead(p[0], block_bytes);
+                /* -zero * sum(x): both fit 16 bits, and zero's lane has an empty high half. */
+#pragma GCC unroll 8
+            for (size_t r = 0; r < mr; r++)
+#pragma GCC unroll 2
+                for (size_t c = 0; c < nr; c++)
+                    acc[r * nr + c] =
+                        _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero[c],
+                                            _mm512_set1_epi32(t->minus_sum[blk * mr + r]));
+            block_i8(p, (const int8_t *)t->x + blk * block * mr, block, bits, mr, nr, acc);
+#pragma GCC unroll 8
+            for (size_t r = 0; r < mr; r++)
+#pragma GCC unroll 2
+                for (size_t c = 0; c < nr; c++)
+                    y[r * nr + c] = _mm512_fmadd_ps(
+                        _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r * nr + c]), scale[c]),
+                        _mm512_set1_ps(t->step[blk * mr + r]), y[r * nr + c]);
+        }
+    }
+    store_tile(t, mr, nr, y);
+}
+
+NB_TARGET_AVX512 static void quantize(const float *x, size_t block, size_t mr, int8_t *q,
+                                      float *step, int32_t *minus_sum) {
+    if (block == 32)
+        nb__quantize_block(x, 32, mr, q, step, minus_sum);
+    else
+        nb__quantize_block(x, block, mr, q, step, minus_sum);
+}
+
+/* ---- the tables ---- */
+
+#define TILE(kind, target, bits, mr, nr)                                                           \
+    target static void kind##_##bits##_##mr##_##nr(const nb__qtile *t) {                           \
+        if (bits == 3 || t->l->block == 32)                                                        \
+            tile_##kind(t, bits, 32, mr, nr);                                                      \
+        else                                                                                       \
+            tile_##kind(t, bits, 16, mr, nr);                                                      \
+    }
+#define ROWS(kind, target, mr, nr)                                                                 \
+    TILE(kind, target, 2, mr, nr)                                                                  \
+    TILE(kind, target, 3, mr, nr)                                                                  \
+    TILE(kind, target, 4, mr, nr)                                                                  \
+    TILE(kind, target, 8, mr, nr)
+#define KIND(kind, target)                                                                         \
+    ROWS(kind, target, 1, 1)                                                                       \
+    ROWS(kind, target, 2, 1)                                                                       \
+    ROWS(kind, target, 4, 1)                                                                       \
+    ROWS(kind, target, 8, 1)                                                                       \
+    ROWS(kind, target, 8, 2)
+#define LINE(kind, mr, nr)                                                                         \
+    { kind##_2_##mr##_##nr, kind##_3_##mr##_##nr, kind##_4_##mr##_##nr, kind##_8_##mr##_##nr }
+
+KIND(f32, NB_TARGET_AVX512)
+KIND(i8, NB_TARGET_AVX512_VNNI)
+
+const nb__qisa nb__qgemm_avx512 = {
+    .one = {LINE(f32, 1, 1), LINE(f32, 2, 1), LINE(f32, 4, 1), LINE(f32, 8, 1)},
+    .two = LINE(f32, 8, 2),
+};
+const nb__qisa nb__qgemm_i8_avx512_vnni = {
+    .one = {LINE(i8, 1, 1), LINE(i8, 2, 1), LINE(i8, 4, 1), LINE(i8, 8, 1)},
+    .two = LINE(i8, 8, 2),
+    .quantize = quantize,
+};
+
+#endif
