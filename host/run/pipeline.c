@@ -360,6 +360,12 @@ static nb_status restore_weights(run *r, nb_block *block, const nb_ckpt *part, n
     return NB_OK;
 }
 
+/* A finished block's weights are in place already. */
+static nb_status no_tap(void *ctx, nb_tap tap, nb_mem x, size_t rows, size_t k, nb_block *block, nb_err *err) {
+    (void)ctx, (void)tap, (void)x, (void)rows, (void)k, (void)block, (void)err;
+    return NB_OK;
+}
+
 /* Runs a finished block forward with its quantized weights, so that the next one sees the inputs that it would have seen. */
 static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     nb_block block;
@@ -372,7 +378,8 @@ static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
     NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, NULL, NULL, err));
+    NB_GO(nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, no_tap, NULL,
+                            err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
@@ -471,8 +478,23 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
     return status;
 }
 
+/* The folder in which the output will stand must be there. */
+static nb_status check_parent(const char *path, nb_err *err) {
+    char *parent;
+    NB_TRY(nb_strdup(path, &parent, err));
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *(slash == parent ? slash + 1 : slash) = 0;
+    nb_status status = !slash || nb_path_is_dir(parent) ? NB_OK
+                                                        : nb_fail_at(err, NB_E_USAGE, path, "--output",
+                                                                     "the folder %.200s does not exist; make it first", parent);
+    nb_free(parent);
+    return status;
+}
+
 static nb_status check_output(const nb_run_options *o, bool *already, nb_err *err) {
     *already = false;
+    NB_TRY(check_parent(o->out, err));
     if (nb_path_same(o->model, o->out))
         return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "is the input model itself");
     if (!nb_path_exists(o->out))
@@ -547,7 +569,7 @@ static nb_status prepare(run *r, const char *work, nb_err *err) {
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
     device_text(r->device, r->result->device, sizeof r->result->device);
     if (r->plan->method->needs_hessian)
-        NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, &r->hooks->log, &r->windows, err));
+        NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
     NB_TRY(check_disk(r, work, err));
     NB_TRY(fingerprint(r, print, err));
     NB_TRY(nb_journal_open(work, print, r->result->device, r->options->resume, r->options->allow_device_change, &r->journal,
