@@ -302,13 +302,22 @@ static nb_status quantize_block_plain(run *r, size_t layer, nb_err *err) {
     return NB_OK;
 }
 
+/* The stages of one block; what the taps did is counted by them. */
+static nb_status run_stages(run *r, nb_block *block, nb_tap_fn *tap, void *ctx, nb_err *err) {
+    double t0 = now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
+    nb_status status = nb_forward_stages(r->forward, block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, tap, ctx, err);
+    if (status == NB_OK)
+        status = nb_sync(r->stream, err);
+    r->result->forward_seconds += now() - t0 - (r->result->statistics_seconds + r->result->solve_seconds - tapped);
+    return status;
+}
+
 static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
     if (!r->plan->method->needs_hessian)
         return quantize_block_plain(r, layer, err);
     nb_block block;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
-    nb_status status = nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, on_tap,
-                                         r, err);
+    nb_status status = run_stages(r, &block, on_tap, r, err);
     nb_block_free(r->device, &block);
     return status;
 }
@@ -378,8 +387,7 @@ static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
     NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, no_tap, NULL,
-                            err));
+    NB_GO(run_stages(r, &block, no_tap, NULL, err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
@@ -608,7 +616,8 @@ out:
     nb_stream_free(r.stream);
     nb_device_close(r.device);
     out->seconds = now() - r.started;
-    out->forward_seconds = out->seconds - out->statistics_seconds - out->solve_seconds - out->write_seconds;
+    out->other_seconds =
+        out->seconds - out->forward_seconds - out->statistics_seconds - out->solve_seconds - out->write_seconds;
     return status;
 }
 
