@@ -23,7 +23,13 @@ struct nb_event {
 };
 
 #if defined(__x86_64__)
-/* AVX-VNNI: leaf 7, subleaf 1, EAX bit 4. gcc 12 has no name for it in __builtin_cpu_supports. */
+/* What neither compiler has a name for in __builtin_cpu_supports: F16C is leaf 1 ECX bit 29, AVX-VNNI leaf 7, subleaf 1,
+ * EAX bit 4. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+
 static bool has_avx_vnni(void) {
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
@@ -34,7 +40,7 @@ unsigned nb_cpu_features(void) {
     unsigned f = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         f |= NB_NEED_AVX2;
     if ((f & NB_NEED_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))

@@ -26,7 +26,8 @@ static const nb_family families[] = {
      .final_norm = "model.norm", .embed = "model.embed_tokens", .head = "lm_head",
      .gguf_attn_norm = "attn_norm", .gguf_mlp_norm = "ffn_norm",
      .gguf_final_norm = "output_norm", .gguf_embed = "token_embd", .gguf_head = "output",
-     .gguf_permutes_qk = true, .act = NB_ACT_SILU},
+     .gguf_permutes_qk = true, .act = NB_ACT_SILU,
+     .hidden_act = "silu", .architecture = "LlamaForCausalLM"},
 };
 /* clang-format on */
 

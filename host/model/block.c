@@ -1,6 +1,7 @@
 /* A block's weights on a device. Where the device reads host memory in place, a dense linear is the mapped tensor itself. */
 #include <string.h>
 
+#include "host/backend/packed.h"
 #include "host/base/alloc.h"
 #include "host/base/size.h"
 #include "host/model/impl.h"
@@ -38,10 +39,35 @@ static nb_status load_f32(const nb_model *m, nb_stream *stream, size_t layer, nb
     return status;
 }
 
+/* Packed for the inference kernels; what they do not serve is dequantized, and said. */
+static nb_status load_quantized(const nb_model *m, nb_stream *stream, size_t layer, nb_lin which, nb_linear *lin, nb_err *err) {
+    nb_qtensor q;
+    NB_TRY(nb_model_qtensor(m, layer, which, &q, err));
+    nb_status status = nb__qtensor_finite(m, layer, which, &q, err);
+    if (status != NB_OK) {
+        nb_qtensor_free(&q);
+        return status;
+    }
+    status = NB_E_UNSUPPORTED;
+    if (nb_packed_supports(&q) && stream->device->chosen[NB_OP_qgemm])
+        status = nb_packed_new(stream, &q, &lin->packed, err);
+    nb_qtensor_free(&q);
+    lin->quantized = status == NB_OK;
+    if (status != NB_E_UNSUPPORTED)
+        return status;
+    char name[NB_NAME_CAP];
+    nb_lin_name(&m->hp, layer, which, name, sizeof name);
+    nb_logf(&stream->device->log, NB_LOG_WARN, "%s: no packed kernel for its %u bits serves here; it runs as f32", name,
+            m->config.bits);
+    return load_f32(m, stream, layer, which, lin, err);
+}
+
 static nb_status load_linear(const nb_model *m, nb_stream *stream, size_t layer, nb_lin which, nb_linear *lin, nb_err *err) {
     const nb_view *v = m->layers[layer].lin[which];
     nb_lin_shape(&m->hp, which, &lin->n, &lin->k);
-    if (!v || !stream->device->unified)
+    if (!v)
+        return load_quantized(m, stream, layer, which, lin, err);
+    if (!stream->device->unified)
         return load_f32(m, stream, layer, which, lin, err);
     lin->w_type = v->dtype;
     if (nb__permuted(m, which))
@@ -104,8 +130,10 @@ nb_status nb_block_load(const nb_model *m, nb_stream *stream, size_t layer, nb_b
 static void drop_weight(nb_device *device, nb_linear *lin) {
     if (lin->owned)
         nb_release(device, &lin->w);
+    nb_packed_free(lin->packed);
+    lin->packed = NULL;
     lin->w = (nb_mem){0};
-    lin->owned = false;
+    lin->owned = lin->quantized = false;
 }
 
 void nb_block_free(nb_device *device, nb_block *b) {
@@ -120,5 +148,4 @@ void nb_block_set_dense(nb_device *device, nb_block *b, nb_lin lin, nb_mem w) {
     b->lin[lin].w = w;
     b->lin[lin].w_type = NB_F32;
     b->lin[lin].owned = true;
-    b->lin[lin].quantized = false;
 }

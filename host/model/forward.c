@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "host/backend/packed.h"
 #include "host/base/alloc.h"
 #include "host/base/size.h"
 #include "host/model/impl.h"
@@ -23,6 +24,8 @@ struct nb_forward {
     bool embed_owned, head_owned;
     nb_mem cos, sin;        /* [positions, head_dim / 2] */
     size_t positions;
+    nb_gemm_mode mode;
+    nb_mem workspace; /* of packed weights */
 };
 
 /* Floats of work for a token. */
@@ -110,7 +113,12 @@ void nb_forward_free(nb_forward *f) {
         nb_release(f->device, &f->head);
     nb_release(f->device, &f->cos);
     nb_release(f->device, &f->sin);
+    nb_release(f->device, &f->workspace);
     nb_free(f);
+}
+
+void nb_forward_set_mode(nb_forward *f, nb_gemm_mode mode) {
+    f->mode = mode;
 }
 
 /* Cosines and sines of positions [0, count) with angles in double; the table grows by doubling. */
@@ -157,9 +165,23 @@ static nb_mem row_at(nb_mem mem, size_t row, size_t width) {
     return nb_mem_at(mem, row * width * sizeof(float));
 }
 
+static nb_status apply_packed(nb_forward *f, const nb_linear *lin, nb_mem x, size_t rows, nb_mem y, size_t ldy,
+                              bool accumulate, nb_err *err) {
+    size_t bytes;
+    NB_TRY(nb_packed_workspace(lin->packed, rows, f->mode, &bytes, err));
+    if (bytes > f->workspace.bytes) {
+        nb_release(f->device, &f->workspace);
+        NB_TRY(nb_alloc(f->device, bytes, &f->workspace, err));
+    }
+    return nb_packed_linear(f->stream, lin->packed, f->mode, rows, x, lin->k, y, ldy, (nb_mem){0}, accumulate, f->workspace,
+                            err);
+}
+
 /* y[rows,n] = x[rows,k] w^T, or += . */
 static nb_status apply(nb_forward *f, const nb_linear *lin, nb_mem x, size_t rows, nb_mem y, size_t ldy, bool accumulate,
                        nb_err *err) {
+    if (lin->quantized)
+        return apply_packed(f, lin, x, rows, y, ldy, accumulate, err);
     struct nb_linear_args a = {.m = rows, .n = lin->n, .k = lin->k, .x = x, .w = lin->w, .y = y, .ldx = lin->k, .ldy = ldy,
                                .w_type = lin->w_type, .accumulate = accumulate};
     return nb_launch(f->stream, NB_OP_linear, &a, err);

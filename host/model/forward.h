@@ -2,6 +2,7 @@
 #ifndef NB_FORWARD_H
 #define NB_FORWARD_H
 
+#include <nibble/gemm.h>
 #include "host/model/model.h"
 
 /* Device buffers that a forward pass needs, sized once. `rows` is the most tokens that one call handles. */
@@ -9,6 +10,9 @@ typedef struct nb_forward nb_forward;
 
 nb_status nb_forward_new(const nb_model *model, nb_stream *stream, size_t rows, nb_forward **out, nb_err *err);
 void nb_forward_free(nb_forward *f);
+
+/* How activations meet packed weights from here on; NB_GEMM_EXACT at first. */
+void nb_forward_set_mode(nb_forward *f, nb_gemm_mode mode);
 
 /* Device bytes that nb_forward_new takes for `rows` tokens. */
 size_t nb_forward_bytes(const nb_hparams *hp, size_t rows);

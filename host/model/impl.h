@@ -35,6 +35,8 @@ void nb__rope_inv_freq(const nb_hparams *hp, const float *factors, double *out);
 /* NB_E_INPUT naming the tensor where a value is NaN or infinite. */
 nb_status nb__view_finite(const nb_view *view, nb_err *err);
 
+nb_status nb__qtensor_finite(const nb_model *model, size_t layer, nb_lin lin, const nb_qtensor *q, nb_err *err);
+
 /* A vector as f32 on the device; the caller releases it. */
 nb_status nb__load_vector(nb_stream *stream, const nb_view *view, nb_mem *out, nb_err *err);
 

@@ -252,20 +252,23 @@ nb_status nb_model_qtensor(const nb_model *m, size_t layer, nb_lin lin, nb_qtens
     return m->scheme->read(&m->config, find_in_ckpt, m->ckpt, prefix, n, k, out, err);
 }
 
-static nb_status quantized_f32(const nb_model *m, size_t layer, nb_lin lin, float *out, nb_err *err) {
-    nb_qtensor q;
-    NB_TRY(nb_model_qtensor(m, layer, lin, &q, err));
-    bool finite = true;
-    for (size_t i = 0; i < q.n; i++) {
-        nb_qtensor_row(&q, i, out + i * q.k);
-        finite &= finite_words((const unsigned char *)(out + i * q.k), q.k);
-    }
-    nb_qtensor_free(&q);
-    if (finite)
+nb_status nb__qtensor_finite(const nb_model *m, size_t layer, nb_lin lin, const nb_qtensor *q, nb_err *err) {
+    size_t count = q->n * q->groups;
+    if (finite_words((const unsigned char *)q->scales, count) && finite_words((const unsigned char *)q->zeros, count))
         return NB_OK;
     char prefix[NB_NAME_CAP];
     nb_lin_name(&m->hp, layer, lin, prefix, sizeof prefix);
     return nb_fail_at(err, NB_E_INPUT, nb_ckpt_path(m->ckpt), prefix, "has a NaN or infinite scale, expected finite weights");
+}
+
+static nb_status quantized_f32(const nb_model *m, size_t layer, nb_lin lin, float *out, nb_err *err) {
+    nb_qtensor q;
+    NB_TRY(nb_model_qtensor(m, layer, lin, &q, err));
+    nb_status status = nb__qtensor_finite(m, layer, lin, &q, err);
+    for (size_t i = 0; i < q.n && status == NB_OK; i++)
+        nb_qtensor_row(&q, i, out + i * q.k);
+    nb_qtensor_free(&q);
+    return status;
 }
 
 nb_status nb_model_weight_f32(const nb_model *m, size_t layer, nb_lin lin, float *out, nb_err *err) {
@@ -283,4 +286,8 @@ nb_status nb_model_weight_f32(const nb_model *m, size_t layer, nb_lin lin, float
         }
     }
     return NB_OK;
+}
+
+const nb_view *nb_model_linear_view(const nb_model *model, size_t layer, nb_lin lin) {
+    return model->layers[layer].lin[lin];
 }

@@ -36,6 +36,7 @@ typedef struct solver {
     nb_mem loss;         /* f32 [n] */
     nb_mem perm, group_of, g_idx; /* u32 [k] */
     nb_mem status;       /* struct nb_gptq_status */
+    nb_event *marks[4];  /* before and after the factorization, and the solve */
     uint32_t *groups_visited; /* group_of on the host */
     struct nb_gptq_status seen;
 } solver;
@@ -83,6 +84,19 @@ static void release(solver *s) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         nb_release(s->device, all[i]);
     nb_free(s->groups_visited);
+    for (int i = 0; i < 4; i++)
+        if (s->marks[i])
+            s->device->backend->event_free(s->marks[i]);
+}
+
+static nb_status mark(solver *s, int which, nb_err *err) {
+    return s->device->backend->event_new(s->stream, &s->marks[which], err);
+}
+
+static nb_status read_times(const solver *s, nb_quant_report *report, nb_err *err) {
+    const nb_backend *b = s->device->backend;
+    NB_TRY(b->event_elapsed(s->marks[0], s->marks[1], &report->factor_seconds, err));
+    return b->event_elapsed(s->marks[2], s->marks[3], &report->solve_seconds, err);
 }
 
 /* Looks at the input, orders columns. Waits for the stream: blocks are cut by groups in visiting order. */
@@ -247,18 +261,27 @@ static nb_status gptq_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const
     solver s = {.stream = stream, .device = stream->device, .options = options, .n = n, .k = k, .w = w,
                 .h = stats->hessian, .groups = nb_ceil_div(k, options->group_size)};
     nb_quant_report made = {0};
+    nb_qtensor q = {0};
     nb_status status;
     NB_GO(allocate(&s, err));
     NB_GO(prepare(&s, err));
+    NB_GO(mark(&s, 0, err));
     NB_GO(factorize(&s, &made, err));
+    NB_GO(mark(&s, 1, err));
     NB_GO(load(&s, err));
+    NB_GO(mark(&s, 2, err));
     NB_GO(solve(&s, err));
-    NB_GO(finish(&s, out, &made, err));
+    NB_GO(mark(&s, 3, err));
+    NB_GO(finish(&s, &q, &made, err));
+    NB_GO(read_times(&s, &made, err));
+    *out = q;
+    q = (nb_qtensor){0};
     if (made.damp_raised > 0)
         nb_logf(&s.device->log, NB_LOG_WARN, "damping raised %u times, to %g: the Hessian was not positive definite",
                 made.damp_raised, made.damp_used);
     *report = made;
 out:
+    nb_qtensor_free(&q);
     release(&s);
     return status;
 }

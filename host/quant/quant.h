@@ -34,6 +34,7 @@ typedef struct nb_quant_report {
     unsigned damp_raised; /* how often */
     size_t dead_columns; /* columns that no token excites */
     double loss;         /* GPTQ: tr(E H E^T) / (n * k), E = W - Q; rtn: the mean squared error */
+    double factor_seconds, solve_seconds; /* GPTQ: on the stream, by its events; factor with all raises of the damping */
 } nb_quant_report;
 
 typedef struct nb_quantizer {

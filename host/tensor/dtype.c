@@ -78,7 +78,7 @@ static float f32_from_bits(uint32_t u) {
 float nb_f16_to_f32(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exp = (h >> 10) & 31u, man = h & 0x3ffu;
     if (exp == 31)
-        return f32_from_bits(sign | 0x7f800000u | man << 13);
+        return f32_from_bits(sign | 0x7f800000u | man << 13 | (man ? 0x400000u : 0u));
     if (exp == 0) { /* zero or subnormal: man * 2^-24, exact in float */
         float x = (float)man * 0x1p-24f;
         return sign ? -x : x;

@@ -57,8 +57,10 @@ bool nb_dtype_bytes(nb_dtype dtype, size_t count, size_t *out);
 /* Converts count elements (a multiple of the block) at src, which need not be aligned, to float. The type must have
  * to_f32. Rows of a matrix are whole numbers of blocks, so a row may be converted by itself. Thread-safe. */
 void nb_to_f32(nb_dtype dtype, const void *src, size_t count, float *dst);
+/* The same in plain C, whatever the CPU: what tests hold nb_to_f32 against. Equal bit for bit. */
+void nb__to_f32_plain(nb_dtype dtype, const void *src, size_t count, float *dst);
 
-/* IEEE binary16 and bfloat16, rounding half to even; NaN stays NaN. */
+/* IEEE binary16 and bfloat16, rounding half to even; NaN stays NaN, and becomes quiet as in hardware. */
 float nb_f16_to_f32(uint16_t h);
 uint16_t nb_f32_to_f16(float x);
 static inline float nb_bf16_to_f32(uint16_t h) {

@@ -68,12 +68,18 @@ static nb_status unknown(const char *pre, nb_err *err) {
     return status;
 }
 
+static nb_status find_preset(const char *pre, const preset **out, nb_err *err) {
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+        if (!strcmp(presets[i].name, pre)) {
+            *out = &presets[i];
+            return NB_OK;
+        }
+    return unknown(pre, err);
+}
+
 nb_status nb__preset_apply(nb_tokenizer *tok, const char *pre, bool *ignore_merges, nb_err *err) {
-    const preset *p = presets, *end = presets + sizeof presets / sizeof *presets;
-    while (p < end && strcmp(p->name, pre) != 0)
-        p++;
-    if (p == end)
-        return unknown(pre, err);
+    const preset *p;
+    NB_TRY(find_preset(pre, &p, err));
     nb__norm_step *norm;
     nb__pre_step *step;
     if (p->nfc)
@@ -84,6 +90,21 @@ nb_status nb__preset_apply(nb_tokenizer *tok, const char *pre, bool *ignore_merg
     }
     for (size_t i = 0; i < sizeof p->patterns / sizeof *p->patterns && p->patterns[i]; i++)
         NB_TRY(nb__pre_add_pattern(&tok->pre, p->patterns[i], err));
+    *ignore_merges = p->ignore_merges;
+    return NB_OK;
+}
+
+nb_status nb__preset_export(const char *pre, json_t **normalizer, json_t **pre_tokenizer, bool *ignore_merges, nb_err *err) {
+    const preset *p;
+    NB_TRY(find_preset(pre, &p, err));
+    json_t *steps = json_array();
+    if (p->digits)
+        json_array_append_new(steps, json_pack("{s:s, s:b}", "type", "Digits", "individual_digits", 1));
+    for (size_t i = 0; i < sizeof p->patterns / sizeof *p->patterns && p->patterns[i]; i++)
+        json_array_append_new(steps, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", p->patterns[i],
+                                               "behavior", "Isolated", "invert", 0));
+    *normalizer = p->nfc ? json_pack("{s:s}", "type", "NFC") : json_null();
+    *pre_tokenizer = json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", steps);
     *ignore_merges = p->ignore_merges;
     return NB_OK;
 }

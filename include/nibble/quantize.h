@@ -16,6 +16,61 @@ typedef enum nb_column_order {
     NB_ORDER_GROUP_AWARE = 3  /* groups by importance, columns by importance inside: g_idx = k / g */
 } nb_column_order;
 
+/* How to quantize. Set it up with nb_quantize_options_init, then change fields. */
+typedef struct nb_quantize_options {
+    size_t size;              /* sizeof(nb_quantize_options) as the caller was compiled */
+    const char *method;       /* "gptq" or "rtn" */
+    const char *device;       /* "cpu", "auto", "cuda", "cuda:1", "opencl", ... */
+    unsigned threads;         /* CPU: workers; 0 = one per processor. Results do not depend on it */
+    unsigned bits;            /* 2..8 */
+    size_t group_size;        /* 1..k columns that share a scale; 0 = all of a row. The last group may be short */
+    int symmetric;            /* nonzero: zero point 2^(bits-1) everywhere */
+    nb_column_order order;    /* gptq */
+    nb_float_type scale_type; /* scales are exact in it */
+    double damp;              /* gptq: this fraction of the mean of diag H is added to diag H */
+    double damp_step;         /* while H + damping is not positive definite: damp + step, damp + 10 step, ... */
+    double damp_max;          /* ... up to this */
+} nb_quantize_options;
+
+/* What to quantize. Zero-initialise, then set size and fields. All is only read. */
+typedef struct nb_quantize_input {
+    size_t size;          /* sizeof(nb_quantize_input) */
+    size_t n, k;          /* output rows, input columns */
+    const float *weight;  /* [n,k], finite */
+    size_t ldw;           /* floats from row to row, at least k; 0 = k */
+    const float *hessian; /* gptq: [k,k], X^T X * 2 / rows of calibration inputs X, symmetric; NULL where x is given */
+    const float *x;       /* gptq: [rows,k] calibration inputs themselves, row-major without gaps; NULL where hessian is */
+    size_t rows;
+} nb_quantize_input;
+
+/* Where the result goes: the caller's memory. Zero-initialise, then set size and pointers. */
+typedef struct nb_quantize_output {
+    size_t size;        /* sizeof(nb_quantize_output) */
+    uint8_t *codes;     /* [n,k], one byte a code, stored column order */
+    float *scales;      /* [n,groups], groups = ceil(k / group_size) */
+    float *zeros;       /* [n,groups], whole numbers; may be NULL where symmetric */
+    uint32_t *g_idx;    /* [k]: group of each column; may be NULL but for NB_ORDER_ACT */
+    float *dequantized; /* [n,k] without gaps: (codes - zero) * scale, one rounding; may be NULL */
+    /* filled: */
+    double damp_used;   /* gptq: after raising */
+    unsigned damp_raised; /* how often it was raised; say so to the user */
+    size_t dead_columns;  /* gptq: columns with H[j][j] = 0; their codes are their zero points */
+    double loss;        /* gptq: tr(E H E^T) / (n k), E = weight - dequantized; rtn: mean squared error */
+} nb_quantize_output;
+
+/* Defaults: gptq on the CPU, all processors, 4 bits, groups of 128, asymmetric, F16 scales, NB_ORDER_GROUP_AWARE, damping
+ * 0.01, step 0.01, up to 1. size is sizeof(nb_quantize_options). */
+NB_API nb_status nb_quantize_options_init(nb_quantize_options *options, size_t size);
+
+/* Quantizes one weight matrix: GPTQ (arXiv 2210.17323) or rounding to nearest.
+ *
+ * Thread-safe; keeps no state. On failure what output points to is unspecified, its report fields are as they were, and
+ * err (may be NULL) says why: NB_E_USAGE a setting, size or missing pointer; NB_E_INPUT NaN or infinity in weight, hessian or x;
+ * NB_E_FAILED a Hessian that no damping up to damp_max makes positive definite; NB_E_MEMORY; NB_E_DEVICE no such device.
+ * Needs about 4 (2 n k + 2 k^2) bytes of device memory beside the arguments. */
+NB_API nb_status nb_quantize_matrix(const nb_quantize_options *options, const nb_quantize_input *input,
+                                    nb_quantize_output *output, nb_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -31,7 +31,7 @@ static void declare(nb_st_writer *w, const char *name, nb_dtype dtype, size_t ro
     cr_assert_eq(nb_st_declare(w, name, dtype, 2, dims, NULL), NB_OK, "%s", name);
 }
 
-/* The bytes that `safetensors` of PyPI (0.5) writes for these tensors: see the header below. */
+/* The bytes that `safetensors` of PyPI (0.8.0, serialize) writes for these tensors. */
 Test(st_write, bytes_are_those_of_the_reference, .init = setup, .fini = teardown) {
     static const char header[] =
         "{\"__metadata__\":{\"format\":\"pt\"},\"q\":{\"dtype\":\"I64\",\"shape\":[1,1],\"data_offsets\":[0,8]},"

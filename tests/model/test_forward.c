@@ -88,6 +88,19 @@ Test(forward, gguf_of_many_block_types_and_rope_factors) {
     compare("gguf/llama-untied-mix.gguf", "logits/llama-untied-mix.safetensors");
 }
 
+/* Linears quantized by GPTQModel, decoded by our readers. */
+Test(forward, gptq_checkpoints) {
+    static const char *const names[] = {"w4-sym-g32", "w4-sym-g32-act", "w4-asym-g64-act-v2", "w4-asym-g32-v1-zero0",
+                                        "w4-sym-channel-bf16", "w3-asym-g64-v2", "w2-sym-g32", "w8-sym-channel",
+                                        "w4-sym-g32-dynamic"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char model[64], logits[96];
+        snprintf(model, sizeof model, "gptq/%s", names[i]);
+        snprintf(logits, sizeof logits, "gptq/%s/logits.safetensors", names[i]);
+        compare(model, logits);
+    }
+}
+
 Test(forward, smollm2) {
     const char *path = large_model("SmolLM2-135M-Instruct.Q4_1.gguf");
     if (path)

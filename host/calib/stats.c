@@ -1,0 +1,7 @@
+#include "host/calib/stats.h"
+
+nb_status nb_calib_hessian(nb_stream *stream, nb_mem x, size_t rows, size_t k, nb_mem h, nb_err *err) {
+    struct nb_hessian_args args = {
+        .rows = rows, .k = k, .x = x, .ldx = k, .h = h, .ldh = k, .scale = 2.0f / (float)rows, .mirror = true};
+    return nb_launch(stream, NB_OP_hessian, &args, err);
+}

@@ -1,0 +1,10 @@
+/* Statistics of the inputs of a linear. */
+#ifndef NB_CALIB_STATS_H
+#define NB_CALIB_STATS_H
+
+#include "host/backend/backend.h"
+
+/* H[k,k] += (2 / rows) X^T X for X f32 [rows, k]; both triangles are filled. H must hold a symmetric matrix, zero at first. */
+nb_status nb_calib_hessian(nb_stream *stream, nb_mem x, size_t rows, size_t k, nb_mem h, nb_err *err);
+
+#endif

@@ -1,0 +1,145 @@
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "host/base/alloc.h"
+#include "host/base/file.h"
+#include "host/cli/cli.h"
+#include "host/cli/progress.h"
+#include "host/eval/eval.h"
+#include "host/run/calibration.h"
+
+typedef struct eval_values {
+    nb_common common;
+    const char *text, *reference, *protocol, *device, *kernel_filter;
+    int64_t seq_len, max_tokens, threads;
+} eval_values;
+
+#define AT(field) offsetof(eval_values, field)
+/* clang-format off */
+static const nb_opt opts[] = {
+    {"text", 't', NB_OPT_STR, AT(text), "FILE", NULL, 0, 0, "text to evaluate on; keep it apart from the calibration text"},
+    {"reference", 'r', NB_OPT_STR, AT(reference), "MODEL", NULL, 0, 0, "also measure KL divergence and top-1 agreement to this model"},
+    {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 2, 1000000, "tokens in a window (default 1024)"},
+    {"max-tokens", 0, NB_OPT_INT, AT(max_tokens), "N", NULL, 0, INT64_MAX, "use only the first N tokens of the text; 0: all (default 0)"},
+    {"protocol", 0, NB_OPT_CHOICE, AT(protocol), NULL, "hf|llama.cpp", 0, 0, "hf: all targets of each window; llama.cpp: those of its second half (default hf)"},
+    {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
+    {"threads", 'j', NB_OPT_INT, AT(threads), "T", NULL, 0, 1024, "threads; 0: one per processor (default 0)"},
+    {"kernel", 0, NB_OPT_STR, AT(kernel_filter), "GLOBS", NULL, 0, 0, "leave these kernels out (comma-separated globs), for finding faults"},
+};
+/* clang-format on */
+
+static const char *const examples[] = {
+    "nibble eval SmolLM2-135M-w4 --text held-out.txt --reference SmolLM2-135M",
+    "# a quick look",
+    "nibble eval model.gguf --text held-out.txt --max-tokens 20000 --json",
+    NULL};
+
+static int run(int argc, char **argv);
+const nb_cmd nb_cmd_eval = {
+    .name = "eval",
+    .about = "perplexity of a model on text, and what it lost against a reference",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .opts = opts,
+    .n_opts = sizeof opts / sizeof *opts,
+    .examples = examples,
+    .run = run,
+};
+
+static bool on_progress(void *ctx, size_t done, size_t total, double seconds) {
+    nb_progress_step(ctx, done, total, seconds, NULL);
+    return !nb_cli_stop_asked(NULL);
+}
+
+static nb_status read_ids(const nb_model *model, const eval_values *v, nb_ids *ids, int32_t *bos, nb_err *err) {
+    enum { LIMIT = 1 << 30 };
+    nb_tokenizer *tok = NULL;
+    char *text = NULL;
+    size_t len;
+    nb_status status;
+    NB_GO(nb_model_tokenizer(model, &tok, err));
+    NB_GO(nb_file_read(v->text, LIMIT, &text, &len, err));
+    NB_GO(nb_tokenize(tok, text, len, false, ids, err));
+    *bos = nb_tokenizer_adds_bos(tok) ? nb_tokenizer_bos(tok) : -1;
+    if (v->max_tokens && (size_t)v->max_tokens < ids->len)
+        ids->len = (size_t)v->max_tokens;
+    if (ids->len < 2)
+        status = nb_fail_at(err, NB_E_INPUT, v->text, NULL, "holds %zu tokens, at least 2 are needed", ids->len);
+out:
+    nb_free(text);
+    nb_tokenizer_free(tok);
+    return status;
+}
+
+static nb_status print_result(const eval_values *v, const nb_eval_result *r, nb_err *err) {
+    if (v->common.json) {
+        json_t *o = json_pack("{s:i, s:f, s:f, s:I, s:I, s:f, s:s, s:I}", "schema", 1, "perplexity", r->perplexity, "nll", r->nll,
+                              "tokens", (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "seconds", r->seconds, "protocol",
+                              v->protocol, "seq_len", (json_int_t)v->seq_len);
+        if (o && r->has_reference) {
+            json_object_set_new(o, "kl_mean", json_real(r->kl_mean));
+            json_object_set_new(o, "top1_agreement", json_real(r->top1_agreement));
+        }
+        return nb_cli_json(o, err);
+    }
+    printf("perplexity       %.4f   (%s protocol, windows of %lld, %zu targets)\n", r->perplexity, v->protocol,
+           (long long)v->seq_len, r->tokens);
+    printf("nll              %.6f nats\n", r->nll);
+    if (r->has_reference) {
+        printf("KL divergence    %.6f nats, mean over targets, to the reference\n", r->kl_mean);
+        printf("top-1 agreement  %.2f %%\n", 100.0 * r->top1_agreement);
+    }
+    printf("time             %.1f s, %.0f tokens/s\n", r->seconds, (double)r->tokens / r->seconds);
+    return nb_cli_flush(err);
+}
+
+static nb_status execute(const eval_values *v, const char *path, nb_err *err) {
+    nb_progress progress = nb_progress_new(&v->common, "evaluating", "window");
+    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .log = nb_progress_log(&progress)};
+    nb_eval_options eo = {.seq_len = (size_t)v->seq_len,
+                          .protocol = strcmp(v->protocol, "hf") ? NB_PROTOCOL_LLAMACPP : NB_PROTOCOL_HF,
+                          .progress = on_progress,
+                          .ctx = &progress};
+    nb_model *model = NULL, *reference = NULL;
+    nb_device *device = NULL;
+    nb_stream *stream = NULL;
+    nb_ids ids = {0};
+    nb_eval_result result;
+    int32_t bos = -1;
+    nb_status status;
+    if (!v->text)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--text", "is missing: which text should the model be measured on?");
+    NB_GO(nb_model_open(path, &model, err));
+    if (v->reference)
+        NB_GO(nb_model_open(v->reference, &reference, err));
+    NB_GO(read_ids(model, v, &ids, &bos, err));
+    NB_GO(nb_device_open(v->device, &d, &device, err));
+    NB_GO(nb_stream_new(device, &stream, err));
+    NB_GO(nb_eval_run(model, reference, stream, ids.data, ids.len, bos, &eo, &result, err));
+    nb_progress_end(&progress);
+    NB_GO(print_result(v, &result, err));
+out:
+    nb_progress_end(&progress);
+    nb_ids_free(&ids);
+    nb_stream_free(stream);
+    nb_device_close(device);
+    nb_model_close(reference);
+    nb_model_close(model);
+    return status;
+}
+
+static int run(int argc, char **argv) {
+    eval_values v = {.common.progress = "auto", .protocol = "hf", .device = "auto", .seq_len = 1024};
+    const char *model = NULL;
+    bool done;
+    int code;
+    nb_err err = {0};
+    nb_cli_parse(&nb_cmd_eval, argc, argv, &v, &model, &done, &code);
+    if (done)
+        return code;
+    nb_cli_catch_signals();
+    return execute(&v, model, &err) == NB_OK ? 0 : nb_cli_fail(&err);
+}

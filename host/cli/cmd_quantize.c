@@ -1,0 +1,244 @@
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/base/str.h"
+#include "host/cli/cli.h"
+#include "host/cli/progress.h"
+#include "host/run/pipeline.h"
+
+typedef struct quantize_values {
+    nb_common common;
+    const char *out, *method, *group_size, *order, *calib, *device, *format, *checkpoint_format, *kernel_filter;
+    int64_t bits, samples, seq_len, seed, threads, shard_bytes;
+    double damp;
+    bool symmetric, ragged, dry_run, resume, force, allow_device_change;
+    nb_opt_list overrides;
+} quantize_values;
+
+#define AT(field) offsetof(quantize_values, field)
+/* clang-format off */
+static const nb_opt opts[] = {
+    {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write; it appears only when it is whole"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text (default gptq)"},
+    {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
+    {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
+    {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: every engine loads it (default)"},
+    {"asym", 0, NB_OPT_NOT, AT(symmetric), NULL, NULL, 0, 0, "zero points: better quality, fewer engines"},
+    {"order", 0, NB_OPT_CHOICE, AT(order), NULL, "stored|act|act-static|group-aware", 0, 0, "order of the columns in GPTQ: as stored; by activation with g_idx; by activation with static groups; groups and columns by activation with g_idx = k/g (default group-aware)"},
+    {"calib", 'c', NB_OPT_STR, AT(calib), "FILE|self", NULL, 0, 0, "calibration text (plain, or JSON lines with \"text\"); self: text that the model itself writes (default self)"},
+    {"samples", 0, NB_OPT_INT, AT(samples), "N", NULL, 1, 1000000, "calibration windows (default 128)"},
+    {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 8, 1000000, "tokens in a window (default 512)"},
+    {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "seed of the draw of windows and of self-written text (default 0)"},
+    {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01)"},
+    {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
+    {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint (default gptq)"},
+    {"checkpoint-format", 0, NB_OPT_CHOICE, AT(checkpoint_format), NULL, "gptq|gptq_v2", 0, 0, "which form of the zero points: v1 stores zero - 1 (default: gptq for --sym, gptq_v2 for --asym)"},
+    {"threads", 'j', NB_OPT_INT, AT(threads), "T", NULL, 0, 1024, "threads; 0: one per processor (default 0). The result does not depend on it"},
+    {"override", 0, NB_OPT_LIST, AT(overrides), "PATTERN:KEY=V,...", NULL, 0, 0, "other settings for modules whose names match a glob (or re:REGEX): skip, bits=N, group-size=N; may be repeated, the last match wins"},
+    {"ragged", 0, NB_OPT_FLAG, AT(ragged), NULL, NULL, 0, 0, "allow a short last group where the group size does not divide K; such files do not load in GPTQModel"},
+    {"shard-size", 0, NB_OPT_SIZE, AT(shard_bytes), "SIZE", NULL, 0, 0, "largest output file (default 5G)"},
+    {"dry-run", 'n', NB_OPT_FLAG, AT(dry_run), NULL, NULL, 0, 0, "print the plan and stop"},
+    {"resume", 0, NB_OPT_FLAG, AT(resume), NULL, NULL, 0, 0, "go on with a run that was interrupted"},
+    {"allow-device-change", 0, NB_OPT_FLAG, AT(allow_device_change), NULL, NULL, 0, 0, "let --resume go on on another device"},
+    {"force", 0, NB_OPT_FLAG, AT(force), NULL, NULL, 0, 0, "replace an output folder that exists"},
+    {"kernel", 0, NB_OPT_STR, AT(kernel_filter), "GLOBS", NULL, 0, 0, "leave these kernels out (comma-separated globs), for finding faults"},
+};
+/* clang-format on */
+
+static const char *const examples[] = {
+    "# 4-bit GPTQ, loaded by every engine",
+    "nibble quantize SmolLM2-135M -o SmolLM2-135M-w4 --calib prose.txt",
+    "# best quality of this method: zero points, groups of 64",
+    "nibble quantize model.gguf -o model-w4 --calib prose.txt --asym --group-size 64",
+    "# what would happen, with sizes, memory and time",
+    "nibble quantize model -o model-w4 --calib prose.txt --dry-run",
+    "# down projections in 8 bits, the first block untouched",
+    "nibble quantize model -o model-mixed --calib prose.txt --override '*.down_proj:bits=8' --override 'model.layers.0.*:skip'",
+    NULL};
+
+static int run(int argc, char **argv);
+const nb_cmd nb_cmd_quantize = {
+    .name = "quantize",
+    .about = "quantize a model's weights and write a checkpoint",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .opts = opts,
+    .n_opts = sizeof opts / sizeof *opts,
+    .examples = examples,
+    .run = run,
+};
+
+static nb_column_order order_of(const char *name) {
+    static const char *const names[] = {"stored", "act", "act-static", "group-aware"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(names[i], name))
+            return (nb_column_order)i;
+    return NB_ORDER_GROUP_AWARE;
+}
+
+static nb_status to_options(const quantize_values *v, const char *model, nb_override *overrides, nb_run_options *o, nb_err *err) {
+    if (!v->out)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--output", "is missing: where should the result go?");
+    if (v->bits != 2 && v->bits != 3 && v->bits != 4 && v->bits != 8)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--bits", "is %lld, expected 2, 3, 4 or 8", (long long)v->bits);
+    *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
+                          .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
+                          .kernel_filter = v->kernel_filter, .bits = (unsigned)v->bits, .symmetric = v->symmetric,
+                          .order = order_of(v->order), .damp = v->damp, .samples = (size_t)v->samples,
+                          .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
+                          .ragged = v->ragged, .resume = v->resume, .force = v->force,
+                          .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,
+                          .overrides = overrides};
+    if (strcmp(v->group_size, "auto") != 0) {
+        NB_TRY(nb_parse_int("--group-size", v->group_size, -1, INT64_MAX / 2, &o->group_size, err));
+        if (o->group_size == 0)
+            return nb_fail_at(err, NB_E_USAGE, NULL, "--group-size", "is 0, expected auto, -1 or at least 1");
+    }
+    for (size_t i = 0; i < v->overrides.count; i++) {
+        NB_TRY(nb_override_parse(v->overrides.items[i], &overrides[i], err));
+        o->n_overrides++;
+    }
+    return NB_OK;
+}
+
+/* ---- the plan, printed ---- */
+
+static json_t *plan_json(const nb_plan *plan) {
+    json_t *items = json_array();
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        json_array_append_new(items, json_pack("{s:s, s:I, s:I, s:b, s:i, s:I}", "name", it->name, "n", (json_int_t)it->n, "k",
+                                               (json_int_t)it->k, "skip", (int)it->skip, "bits", (int)it->bits, "group_size",
+                                               (json_int_t)it->group_size));
+    }
+    return json_pack("{s:i, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method->name,
+                     "format", plan->config.format, "group_size", (json_int_t)plan->group_size, "symmetric",
+                     (int)plan->config.symmetric, "weights", (json_int_t)plan->weights, "packed_bytes",
+                     (json_int_t)plan->packed_bytes, "other_bytes", (json_int_t)plan->other_bytes, "bits_per_weight",
+                     plan->bits_per_weight, "peak_memory", (json_int_t)plan->peak_memory, "flop", plan->flop, "notes", plan->notes,
+                     "tensors", items);
+}
+
+static void print_settings(const nb_plan *plan, FILE *out) {
+    char packed[24], other[24], peak[24];
+    fprintf(out, "%s, %u bits, group size %lld, %s, format %s\n", plan->method->name, plan->config.bits,
+            (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", plan->config.format);
+    fprintf(out, "quantized matrices %s (%.3f bits per weight), other tensors %s, peak memory about %s\n",
+            nb_bytes_text((double)plan->packed_bytes, packed), plan->bits_per_weight,
+            nb_bytes_text((double)plan->other_bytes, other), nb_bytes_text((double)plan->peak_memory, peak));
+    for (const char *line = plan->notes; line && *line;) {
+        int len = (int)strcspn(line, "\n");
+        fprintf(out, "note: %.*s\n", len, line);
+        line += len + (line[len] == '\n');
+    }
+}
+
+static void print_plan(const nb_plan *plan, double flops_rate) {
+    char time[24];
+    printf("%-44s %14s %5s %6s\n", "tensor", "shape", "bits", "group");
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        char shape[48];
+        snprintf(shape, sizeof shape, "%zu x %zu", it->n, it->k);
+        if (it->skip)
+            printf("%-44s %14s %12s\n", it->name, shape, "left alone");
+        else
+            printf("%-44s %14s %5u %6zu\n", it->name, shape, it->bits, it->group_size);
+    }
+    print_settings(plan, stdout);
+    printf("about %s of computing, at the %.0f GFLOP/s that this machine just made\n",
+           nb_duration(plan->flop / flops_rate, time), 1e-9 * flops_rate);
+}
+
+static nb_status dry_run(const quantize_values *v, const nb_plan *plan, nb_err *err) {
+    double rate;
+    if (v->common.json)
+        return nb_cli_json(plan_json(plan), err);
+    NB_TRY(nb_measure_flops(v->device, (unsigned)v->threads, &rate, err));
+    print_plan(plan, rate);
+    return nb_cli_flush(err);
+}
+
+/* ---- the run ---- */
+
+static void on_progress(void *ctx, const nb_run_progress *r) {
+    char note[64] = "";
+    if (r->loss >= 0)
+        snprintf(note, sizeof note, "loss %.3e", r->loss);
+    nb_progress_step(ctx, r->block, r->blocks, r->seconds, r->resumed ? "from the journal" : note);
+}
+
+static json_t *result_json(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
+    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:O}", "schema", 1, "output", o->out,
+                     "device", r->device, "seconds", r->seconds, "split", "forward", r->forward_seconds, "statistics",
+                     r->statistics_seconds, "solve", r->solve_seconds, "write", r->write_seconds, "file_bytes",
+                     (json_int_t)r->file_bytes, "matrix_bytes", (json_int_t)plan->packed_bytes, "bits_per_weight",
+                     plan->bits_per_weight, "peak_anonymous_memory", (json_int_t)r->peak_memory, "resumed_blocks",
+                     (json_int_t)r->resumed_blocks, "report", r->report);
+}
+
+static void print_result(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
+    char total[24], a[24], b[24], c[24], d[24], size[24], peak[24];
+    fprintf(stderr, "wrote %s: %s, %.3f bits per weight in the quantized matrices\n", o->out,
+            nb_bytes_text((double)r->file_bytes, size), plan->bits_per_weight);
+    fprintf(stderr, "%s: forward %s, statistics %s, solve %s, write %s; peak anonymous memory %s\n", nb_duration(r->seconds, total),
+            nb_duration(r->forward_seconds, a), nb_duration(r->statistics_seconds, b), nb_duration(r->solve_seconds, c),
+            nb_duration(r->write_seconds, d), nb_bytes_text((double)r->peak_memory, peak));
+}
+
+static nb_status quantize(const quantize_values *v, const nb_model *model, const nb_plan *plan, const nb_run_options *o,
+                          nb_err *err) {
+    nb_progress progress = nb_progress_new(&v->common, "quantizing", "block");
+    nb_run_hooks hooks = {.ctx = &progress, .progress = on_progress, .stop = nb_cli_stop_asked, .log = nb_progress_log(&progress)};
+    nb_run_result result;
+    if (!v->common.quiet)
+        print_settings(plan, stderr);
+    nb_status status = nb_run_quantize(model, plan, o, &hooks, &result, err);
+    nb_progress_end(&progress);
+    if (status == NB_OK && !v->common.quiet)
+        print_result(o, plan, &result);
+    if (status == NB_OK && v->common.json)
+        status = nb_cli_json(result_json(o, plan, &result), err);
+    nb_run_result_free(&result);
+    return status;
+}
+
+static nb_status execute(const quantize_values *v, const char *path, nb_err *err) {
+    nb_override *overrides = NULL;
+    nb_run_options o = {0};
+    nb_model *model = NULL;
+    nb_plan plan = {0};
+    nb_status status;
+    NB_GO(nb_calloc(NB_OPT_MAX_LIST, sizeof *overrides, "overrides", &overrides, err));
+    NB_GO(to_options(v, path, overrides, &o, err));
+    NB_GO(nb_model_open(path, &model, err));
+    NB_GO(nb_plan_make(model, &o, &plan, err));
+    NB_GO(v->dry_run ? dry_run(v, &plan, err) : quantize(v, model, &plan, &o, err));
+out:
+    nb_plan_free(&plan);
+    nb_model_close(model);
+    for (size_t i = 0; i < o.n_overrides; i++)
+        nb_override_free(&overrides[i]);
+    nb_free(overrides);
+    return status;
+}
+
+static int run(int argc, char **argv) {
+    quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware",
+                         .calib = "self", .device = "auto", .format = "gptq", .bits = 4, .samples = 128, .seq_len = 512,
+                         .damp = 0.01, .symmetric = true};
+    const char *model = NULL;
+    bool done;
+    int code;
+    nb_err err = {0};
+    nb_cli_parse(&nb_cmd_quantize, argc, argv, &v, &model, &done, &code);
+    if (done)
+        return code;
+    nb_cli_catch_signals();
+    return execute(&v, model, &err) == NB_OK ? 0 : nb_cli_fail(&err);
+}

@@ -1,0 +1,193 @@
+/* The files beside the weights of a Hugging Face directory. */
+#include <stdio.h>
+#include <string.h>
+
+#include "host/base/alloc.h"
+#include "host/base/file.h"
+#include "host/base/json.h"
+#include "host/base/str.h"
+#include "host/run/output.h"
+#include "host/tokenizer/export.h"
+
+/* rope_scaling of config.json, or null. GGUF's per-frequency factors have no place in it. */
+static nb_status rope_scaling(const nb_hparams *hp, json_t **out, nb_err *err) {
+    switch (hp->rope_scaling) {
+    case NB_ROPE_NONE:
+        *out = json_null();
+        return NB_OK;
+    case NB_ROPE_LINEAR:
+        *out = json_pack("{s:s, s:f}", "rope_type", "linear", "factor", hp->rope_factor);
+        return NB_OK;
+    case NB_ROPE_LLAMA3:
+        *out = json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", hp->rope_factor, "low_freq_factor",
+                         hp->rope_low_freq, "high_freq_factor", hp->rope_high_freq, "original_max_position_embeddings",
+                         (json_int_t)hp->rope_original_context);
+        return NB_OK;
+    default:
+        return nb_fail(err, NB_E_UNSUPPORTED,
+                       "rope_freqs of this GGUF cannot be written to a config.json; quantize the Hugging Face original");
+    }
+}
+
+/* config.json of a model that came as GGUF; key order as Transformers writes it. */
+static nb_status config_from_hparams(const nb_model *model, json_t **out, nb_err *err) {
+    const nb_hparams *hp = nb_model_hparams(model);
+    const nb_vocab *vocab;
+    json_t *scaling = NULL;
+    NB_TRY(nb_ckpt_vocab(nb_model_ckpt(model), &vocab, err));
+    NB_TRY(rope_scaling(hp, &scaling, err));
+    json_t *c = json_pack("{s:[s], s:b, s:f, s:I, s:s, s:I, s:f, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:f, s:o, s:f, s:b, s:s, s:b, s:I}",
+                          "architectures", hp->family->architecture, "attention_bias", 0, "attention_dropout", 0.0, "head_dim",
+                          (json_int_t)hp->head_dim, "hidden_act", hp->family->hidden_act, "hidden_size", (json_int_t)hp->hidden,
+                          "initializer_range", 0.02, "intermediate_size", (json_int_t)hp->intermediate,
+                          "max_position_embeddings", (json_int_t)hp->context, "mlp_bias", 0, "model_type", hp->family->hf,
+                          "num_attention_heads", (json_int_t)hp->heads, "num_hidden_layers", (json_int_t)hp->layers,
+                          "num_key_value_heads", (json_int_t)hp->kv_heads, "rms_norm_eps", hp->norm_eps, "rope_scaling", scaling,
+                          "rope_theta", hp->rope_theta, "tie_word_embeddings", (int)hp->tied, "torch_dtype", "float16",
+                          "use_cache", 1, "vocab_size", (json_int_t)hp->vocab);
+    if (!c)
+        return nb_fail_memory(err, 0, "config.json");
+    if (vocab->bos >= 0)
+        json_object_set_new(c, "bos_token_id", json_integer(vocab->bos));
+    if (vocab->eos >= 0)
+        json_object_set_new(c, "eos_token_id", json_integer(vocab->eos));
+    if (vocab->pad >= 0)
+        json_object_set_new(c, "pad_token_id", json_integer(vocab->pad));
+    *out = c;
+    return NB_OK;
+}
+
+/* name with regex characters escaped, after `prefix`, before '$'. */
+static nb_status exact_regex(const char *prefix, const char *name, nb_str *out, nb_err *err) {
+    NB_TRY(nb_str_addf(out, err, "%s", prefix));
+    for (; *name; name++)
+        NB_TRY(nb_str_addf(out, err, *name == '.' ? "\\%c" : "%c", *name));
+    return nb_str_addf(out, err, "$");
+}
+
+/* `dynamic` of GPTQModel: one exact entry for each module that differs from the run's settings. NULL where none does. */
+static nb_status dynamic_rules(const nb_plan *plan, json_t **out, nb_err *err) {
+    json_t *rules = json_object();
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        int64_t group = plan->group_size < 0 ? (int64_t)it->k : plan->group_size;
+        bool differs = !it->skip && (it->bits != plan->config.bits || (int64_t)it->group_size != group);
+        nb_str key = {0};
+        if (!it->skip && !differs)
+            continue;
+        nb_status status = exact_regex(it->skip ? "-:" : "+:", it->name, &key, err);
+        if (status == NB_OK)
+            json_object_set_new(rules, key.data,
+                                it->skip ? json_object()
+                                         : json_pack("{s:i, s:I}", "bits", (int)it->bits, "group_size",
+                                                     it->group_size == it->k ? (json_int_t)-1 : (json_int_t)it->group_size));
+        nb_str_free(&key);
+        if (status != NB_OK) {
+            json_decref(rules);
+            return status;
+        }
+    }
+    if (!json_object_size(rules)) {
+        json_decref(rules);
+        rules = NULL;
+    }
+    *out = rules;
+    return NB_OK;
+}
+
+static nb_status quantization_config(const nb_plan *plan, json_t **out, nb_err *err) {
+    nb_scheme_config config = plan->config;
+    json_t *rules;
+    NB_TRY(dynamic_rules(plan, &rules, err));
+    config.dynamic = rules;
+    nb_status status = plan->scheme->emit(&config, out, err);
+    json_decref(rules);
+    return status;
+}
+
+nb_status nb_hf_config(const nb_model *model, const nb_plan *plan, const nb_run_options *options, json_t **out, nb_err *err) {
+    const json_t *own = nb_ckpt_config(nb_model_ckpt(model));
+    json_t *config, *quant;
+    (void)options;
+    if (own)
+        config = json_deep_copy(own);
+    else
+        NB_TRY(config_from_hparams(model, &config, err));
+    if (!config)
+        return nb_fail_memory(err, 0, "config.json");
+    if (plan->weights) {
+        nb_status status = quantization_config(plan, &quant, err);
+        if (status != NB_OK) {
+            json_decref(config);
+            return status;
+        }
+        json_object_set_new(config, "quantization_config", quant);
+    }
+    *out = config;
+    return NB_OK;
+}
+
+static nb_status write_json_in(const char *dir, const char *name, const json_t *value, nb_err *err) {
+    char *path;
+    NB_TRY(nb_path_join(dir, name, &path, err));
+    nb_status status = nb_json_write(path, value, err);
+    nb_free(path);
+    return status;
+}
+
+/* Weights and what this run writes itself are not carried over; nor are sub-folders and hidden files. */
+static bool carried(const char *name) {
+    static const char *const not_these[] = {"*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.pt",
+                                            "*.pth", "*.gguf", "*.h5", "*.msgpack", "*.onnx", "config.json",
+                                            "quantize_config.json", "quantization_report.json", "*.partial", ".*"};
+    for (size_t i = 0; i < sizeof not_these / sizeof *not_these; i++)
+        if (nb_glob(not_these[i], name))
+            return false;
+    return true;
+}
+
+static nb_status carry_files(const char *from, const char *to, nb_err *err) {
+    char **names;
+    size_t count;
+    NB_TRY(nb_dir_list(from, &names, &count, err));
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < count && status == NB_OK; i++) {
+        char *a = NULL, *b = NULL;
+        if (!carried(names[i]))
+            continue;
+        status = nb_path_join(from, names[i], &a, err);
+        if (status == NB_OK)
+            status = nb_path_join(to, names[i], &b, err);
+        if (status == NB_OK && !nb_path_is_dir(a))
+            status = nb_file_copy(a, b, err);
+        nb_free(a);
+        nb_free(b);
+    }
+    nb_names_free(names, count);
+    return status;
+}
+
+static nb_status beside_files(const nb_model *model, const char *dir, nb_err *err) {
+    const nb_ckpt *ckpt = nb_model_ckpt(model);
+    const nb_vocab *vocab;
+    if (nb_ckpt_kind_of(ckpt) == NB_CKPT_HF)
+        return carry_files(nb_ckpt_path(ckpt), dir, err);
+    NB_TRY(nb_ckpt_vocab(ckpt, &vocab, err));
+    return nb_tokenizer_export(vocab, dir, err);
+}
+
+nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const nb_run_options *options, const json_t *report,
+                      const char *dir, nb_err *err) {
+    json_t *config = NULL, *quant = NULL;
+    nb_status status;
+    NB_GO(beside_files(model, dir, err));
+    NB_GO(nb_hf_config(model, plan, options, &config, err));
+    NB_GO(write_json_in(dir, "config.json", config, err));
+    quant = json_object_get(config, "quantization_config");
+    if (quant)
+        NB_GO(write_json_in(dir, "quantize_config.json", quant, err));
+    NB_GO(write_json_in(dir, "quantization_report.json", report, err));
+out:
+    json_decref(config);
+    return status;
+}

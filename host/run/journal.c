@@ -1,0 +1,165 @@
+#include "host/run/journal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/base/alloc.h"
+#include "host/base/file.h"
+#include "host/base/json.h"
+#include "host/base/str.h"
+
+enum { MAX_JOURNAL = 1 << 28 };
+
+nb_status nb_journal_part(const nb_journal *j, size_t block, char **out, nb_err *err) {
+    char name[48];
+    snprintf(name, sizeof name, "part-%05zu.safetensors", block);
+    return nb_path_join(j->dir, name, out, err);
+}
+
+static nb_status file_hash(const char *path, char hash[NB_HASH_TEXT], nb_err *err) {
+    nb_map map;
+    NB_TRY(nb_map_open(path, &map, err));
+    nb_hash_once(map.data, map.size, hash);
+    nb_map_close(&map);
+    return NB_OK;
+}
+
+static nb_status append_json(nb_journal *j, const json_t *line, nb_err *err) {
+    char *text = json_dumps(line, JSON_COMPACT);
+    if (!text)
+        return nb_fail_memory(err, 0, "a journal line");
+    nb_status status = nb_file_append_line(j->path, text, err);
+    free(text);
+    return status;
+}
+
+static nb_status write_head(nb_journal *j, const char *fingerprint, const char *device, nb_err *err) {
+    json_t *head = json_pack("{s:s, s:s, s:s}", "nibble", NB_VERSION_STRING, "fingerprint", fingerprint, "device", device);
+    if (!head)
+        return nb_fail_memory(err, 0, "a journal line");
+    nb_status status = append_json(j, head, err);
+    json_decref(head);
+    return status;
+}
+
+static const char *text_of(const json_t *line, const char *key) {
+    const char *s = json_string_value(json_object_get(line, key));
+    return s ? s : "";
+}
+
+static nb_status check_fingerprint(const nb_journal *j, const json_t *head, const char *fingerprint, nb_err *err) {
+    if (strcmp(text_of(head, "fingerprint"), fingerprint) != 0)
+        return nb_fail_at(err, NB_E_USAGE, j->path, "--resume", "this run differs from the one that was begun (model, calibration, "
+                          "options or version); repeat its command, or start afresh without --resume");
+    return NB_OK;
+}
+
+/* Another device than the last recorded one is refused, or recorded. */
+static nb_status check_device(nb_journal *j, const char *last, const char *device, bool allow_device_change, nb_err *err) {
+    if (!strcmp(last, device))
+        return NB_OK;
+    if (!allow_device_change)
+        return nb_fail_at(err, NB_E_USAGE, j->path, "--resume", "the run was begun on \"%s\", this is \"%s\"; "
+                          "--allow-device-change goes on all the same", last, device);
+    json_t *line = json_pack("{s:s}", "device", device);
+    nb_status status = line ? append_json(j, line, err) : nb_fail_memory(err, 0, "a journal line");
+    json_decref(line);
+    return status;
+}
+
+/* Is line the record of block j->done, and is its part file whole? */
+static bool block_is_good(const nb_journal *j, const json_t *line) {
+    char hash[NB_HASH_TEXT], *part = NULL;
+    bool good = json_integer_value(json_object_get(line, "block")) == (json_int_t)j->done &&
+                json_is_object(json_object_get(line, "report")) && nb_journal_part(j, j->done, &part, NULL) == NB_OK &&
+                file_hash(part, hash, NULL) == NB_OK && !strcmp(hash, text_of(line, "hash"));
+    nb_free(part);
+    return good;
+}
+
+/* One line of the journal: false where it, and all after it, is to be cut off. */
+static bool take_line(nb_journal *j, const json_t *line, char *device, size_t cap) {
+    if (json_object_get(line, "device"))
+        snprintf(device, cap, "%s", text_of(line, "device"));
+    if (!json_object_get(line, "block"))
+        return json_object_get(line, "device") != NULL;
+    if (!block_is_good(j, line))
+        return false;
+    json_array_append(j->reports, json_object_get(line, "report"));
+    j->done++;
+    return true;
+}
+
+static nb_status load(nb_journal *j, const char *fingerprint, const char *device, bool allow_device_change, bool *empty,
+                      nb_err *err) {
+    char *text, last[256] = "";
+    size_t size, good = 0;
+    nb_status status = NB_OK;
+    NB_TRY(nb_file_read(j->path, MAX_JOURNAL, &text, &size, err));
+    for (char *at = text, *end; status == NB_OK && (end = strchr(at, '\n')); at = end + 1) {
+        json_t *line = json_loadb(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, NULL);
+        bool keep = json_is_object(line);
+        if (keep && good == 0)
+            status = check_fingerprint(j, line, fingerprint, err);
+        keep = keep && take_line(j, line, last, sizeof last);
+        json_decref(line);
+        if (!keep)
+            break;
+        good = (size_t)(end + 1 - text);
+    }
+    *empty = good == 0;
+    if (status == NB_OK && good > 0 && good < size)
+        status = nb_file_write(j->path, text, good, err);
+    nb_free(text);
+    if (status == NB_OK && good > 0)
+        status = check_device(j, last, device, allow_device_change, err);
+    return status;
+}
+
+nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *device, bool resume,
+                          bool allow_device_change, nb_journal *out, nb_err *err) {
+    nb_journal j = {0};
+    nb_status status;
+    bool fresh = true;
+    NB_GO(nb_strdup(dir, &j.dir, err));
+    NB_GO(nb_path_join(dir, "journal.jsonl", &j.path, err));
+    j.reports = json_array();
+    if (resume && nb_path_exists(j.path))
+        NB_GO(load(&j, fingerprint, device, allow_device_change, &fresh, err));
+    if (fresh) {
+        NB_GO(nb_dir_remove(dir, err));
+        NB_GO(nb_dir_make(dir, err));
+        NB_GO(write_head(&j, fingerprint, device, err));
+    }
+    *out = j;
+out:
+    if (status != NB_OK)
+        nb_journal_close(&j);
+    return status;
+}
+
+nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err) {
+    char hash[NB_HASH_TEXT], *part;
+    NB_TRY(nb_journal_part(j, j->done, &part, err));
+    nb_status status = file_hash(part, hash, err);
+    nb_free(part);
+    NB_TRY(status);
+    json_t *line = json_pack("{s:I, s:s, s:O}", "block", (json_int_t)j->done, "hash", hash, "report", report);
+    if (!line)
+        return nb_fail_memory(err, 0, "a journal line");
+    status = append_json(j, line, err);
+    json_decref(line);
+    if (status == NB_OK) {
+        json_array_append(j->reports, report);
+        j->done++;
+    }
+    return status;
+}
+
+void nb_journal_close(nb_journal *j) {
+    nb_free(j->dir);
+    nb_free(j->path);
+    json_decref(j->reports);
+    *j = (nb_journal){0};
+}

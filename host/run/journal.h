@@ -1,0 +1,33 @@
+/* The journal of a long run: which blocks are done, and for which run. It stands in the work folder OUT.partial as
+ * journal.jsonl: a head line, then a line for each finished block, in order. A line is appended and flushed only after
+ * the block's part file is whole under its final name, so a kill at any instant leaves a usable prefix. */
+#ifndef NB_JOURNAL_H
+#define NB_JOURNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <jansson.h>
+#include "host/base/err.h"
+#include "host/base/hash.h"
+
+typedef struct nb_journal {
+    char *dir;    /* the work folder */
+    char *path;   /* of journal.jsonl */
+    size_t done;  /* blocks finished */
+    json_t *reports; /* array: what each finished block reported */
+} nb_journal;
+
+/* Starts a journal in dir (made if missing), or goes on with the one that is there:
+ *   resume false and one is there: what is in dir is removed and a new one starts;
+ *   resume true and none is there: a new one starts;
+ *   resume true and one is there: its fingerprint must be ours, and its device, unless allow_device_change (then the change is
+ *   recorded); NB_E_USAGE says what differs. A damaged last line is cut off; part files are checked by their hashes. */
+nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *device, bool resume,
+                          bool allow_device_change, nb_journal *out, nb_err *err);
+/* Records that block `done` is finished: its part file's name, and its report (a new reference is taken). */
+nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err);
+/* Path of the part file of a block: DIR/part-00012.safetensors. Free with nb_free. */
+nb_status nb_journal_part(const nb_journal *j, size_t block, char **out, nb_err *err);
+void nb_journal_close(nb_journal *j);
+
+#endif

@@ -1,0 +1,25 @@
+/* Assembles the output folder: parts of finished blocks and what the model keeps, into a Hugging Face directory. */
+#ifndef NB_OUTPUT_H
+#define NB_OUTPUT_H
+
+#include "host/run/journal.h"
+#include "host/run/plan.h"
+
+/* Writes everything into `dir` (made new). *file_bytes: of the safetensors files. */
+nb_status nb_output_assemble(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
+                             const nb_journal *journal, const char *dir, uint64_t *file_bytes, nb_err *err);
+
+/* Writes packed tensors of a block's linears as its part file. tensors[i] belongs to prefixes[i]. */
+nb_status nb_output_part(const char *path, const nb_packed_tensor *tensors, const char *const *prefixes, size_t count,
+                         nb_err *err);
+
+/* ---- hfconfig.c ---- */
+
+/* config.json for the output: the model's own where it has one, else made from its hyperparameters; with quantization_config
+ * where any linear is quantized. A new reference. */
+nb_status nb_hf_config(const nb_model *model, const nb_plan *plan, const nb_run_options *options, json_t **out, nb_err *err);
+/* All files beside weights: config.json, quantize_config.json, tokenizer and generation files, the report. */
+nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const nb_run_options *options, const json_t *report,
+                      const char *dir, nb_err *err);
+
+#endif

@@ -1,0 +1,618 @@
+#include "host/run/pipeline.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "host/base/alloc.h"
+#include "host/base/file.h"
+#include "host/base/size.h"
+#include "host/base/str.h"
+#include "host/calib/calib.h"
+#include "host/calib/stats.h"
+#include "host/model/forward.h"
+#include "host/run/calibration.h"
+#include "host/run/output.h"
+
+enum { FORWARD_ROWS = 4096 }; /* tokens that a step of the forward pass handles at once */
+
+typedef struct run {
+    const nb_model *model;
+    const nb_plan *plan;
+    const nb_run_options *options;
+    const nb_run_hooks *hooks;
+    nb_run_result *result;
+    nb_device *device;
+    nb_stream *stream;
+    nb_windows windows;
+    nb_forward *forward;
+    nb_mem hidden, work;
+    nb_journal journal;
+    double started;
+    /* of the block in work */
+    nb_qtensor quantized[NB_LIN_COUNT];
+    nb_packed_tensor tensors[NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS];
+    const char *prefixes[NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS];
+    size_t n_tensors;
+    json_t *report;
+    double loss_sum;
+    size_t loss_count;
+} run;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+uint64_t nb_anon_memory(void) {
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[128];
+    unsigned long long kib = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %llu", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib * 1024;
+}
+
+static void sample_memory(run *r) {
+    uint64_t m = nb_anon_memory();
+    if (m > r->result->peak_memory)
+        r->result->peak_memory = m;
+}
+
+static const nb_plan_item *item_of(const run *r, size_t layer, nb_lin lin) {
+    return &r->plan->items[layer * NB_LIN_COUNT + (size_t)lin];
+}
+
+/* ---- one linear ---- */
+
+/* A view of a packed tensor, for reading it back through the scheme. */
+typedef struct packed_find {
+    const nb_packed_tensor *tensors;
+    size_t count;
+    const char *prefix;
+    nb_view view;
+} packed_find;
+
+static const nb_view *find_packed(void *ctx, const char *name) {
+    packed_find *f = ctx;
+    size_t len = strlen(f->prefix);
+    if (strncmp(name, f->prefix, len) != 0 || name[len] != '.')
+        return NULL;
+    for (size_t i = 0; i < f->count; i++) {
+        const nb_packed_tensor *t = &f->tensors[i];
+        if (strcmp(t->suffix, name + len + 1) != 0)
+            continue;
+        f->view = (nb_view){.name = name, .dtype = t->dtype, .ndim = t->ndim, .data = t->data, .bytes = t->bytes, .path = ""};
+        memcpy(f->view.dims, t->dims, sizeof t->dims);
+        return &f->view;
+    }
+    return NULL;
+}
+
+/* Dequantizes q into the device buffer w. */
+static nb_status upload_dequantized(run *r, const nb_qtensor *q, nb_mem w, nb_err *err) {
+    float *host;
+    NB_TRY(nb_calloc(q->n * q->k, sizeof *host, "a dequantized weight", &host, err));
+    for (size_t i = 0; i < q->n; i++)
+        nb_qtensor_row(q, i, host + i * q->k);
+    nb_status status = nb_upload(r->stream, w, host, q->n * q->k * sizeof *host, err);
+    if (status == NB_OK)
+        status = nb_sync(r->stream, err);
+    nb_free(host);
+    return status;
+}
+
+static json_t *linear_report(const nb_plan_item *it, const nb_quantizer *method, const nb_quant_report *rep, size_t clamped) {
+    json_t *o = json_pack("{s:s, s:i, s:I, s:f}", "name", it->name, "bits", (int)it->bits, "group_size",
+                          (json_int_t)it->group_size, "loss", rep->loss);
+    if (o && method->needs_hessian)
+        json_object_set_new(o, "damp", json_real(rep->damp_used));
+    if (o && rep->damp_raised)
+        json_object_set_new(o, "damp_raised", json_integer((json_int_t)rep->damp_raised));
+    if (o && rep->dead_columns)
+        json_object_set_new(o, "dead_columns", json_integer((json_int_t)rep->dead_columns));
+    if (o && clamped)
+        json_object_set_new(o, "zeros_clamped", json_integer((json_int_t)clamped));
+    return o;
+}
+
+static void tell_report(run *r, const nb_plan_item *it, const nb_quant_report *rep, size_t clamped) {
+    const nb_log *log = &r->hooks->log;
+    if (rep->damp_raised)
+        nb_logf(log, NB_LOG_WARN, "%s: the Hessian is not positive definite; damping raised %u times, to %g", it->name,
+                rep->damp_raised, rep->damp_used);
+    if (rep->dead_columns)
+        nb_logf(log, NB_LOG_INFO, "%s: %zu of %zu inputs are never used by the calibration text", it->name,
+                rep->dead_columns, it->k);
+    if (clamped)
+        nb_logf(log, NB_LOG_WARN, "%s: %zu zero points raised to 1, as format %s cannot hold 0", it->name, clamped,
+                r->plan->config.format);
+}
+
+/* Packs q. Where the format could not hold it exactly, what it does hold is read back and put on the device, so that the
+ * following layers see what the file says. */
+static nb_status keep_packed(run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem w, size_t *clamped, nb_err *err) {
+    nb_packed_tensor *t = &r->tensors[r->n_tensors];
+    size_t count = 0;
+    NB_TRY(r->plan->scheme->pack(&r->plan->config, q, t, &count, clamped, err));
+    for (size_t i = 0; i < count; i++)
+        r->prefixes[r->n_tensors + i] = it->name;
+    r->n_tensors += count;
+    if (!*clamped)
+        return NB_OK;
+    packed_find find = {.tensors = t, .count = count, .prefix = it->name};
+    nb_qtensor back;
+    nb_scheme_config config = r->plan->config;
+    config.bits = it->bits;
+    config.group_size = it->group_size == it->k ? -1 : (int64_t)it->group_size;
+    NB_TRY(r->plan->scheme->read(&config, find_packed, &find, it->name, it->n, it->k, &back, err));
+    nb_status status = upload_dequantized(r, &back, w, err);
+    nb_qtensor_free(&back);
+    return status;
+}
+
+static nb_quant_options options_for(const run *r, const nb_plan_item *it) {
+    return (nb_quant_options){.bits = it->bits,
+                              .group_size = it->group_size,
+                              .symmetric = r->options->symmetric,
+                              .scale_type = NB_F16,
+                              .order = r->options->order,
+                              .damp = r->options->damp,
+                              .damp_step = r->options->damp,
+                              .damp_max = 1.0,
+                              .block = 128};
+}
+
+/* The weight of a linear as f32 on the device. */
+static nb_status upload_weight(run *r, const nb_plan_item *it, nb_mem *out, nb_err *err) {
+    float *host = NULL;
+    nb_mem w = {0};
+    nb_status status;
+    NB_GO(nb_calloc(it->n * it->k, sizeof *host, "a weight", &host, err));
+    NB_GO(nb_model_weight_f32(r->model, it->layer, it->lin, host, err));
+    NB_GO(nb_alloc_array(r->device, it->n * it->k, sizeof *host, &w, err));
+    NB_GO(nb_upload(r->stream, w, host, it->n * it->k * sizeof *host, err));
+    NB_GO(nb_sync(r->stream, err));
+    *out = w;
+out:
+    if (status != NB_OK)
+        nb_release(r->device, &w);
+    nb_free(host);
+    return status;
+}
+
+/* Quantizes one linear; its dequantized weight is left in *w_out, which the caller owns. */
+static nb_status quantize_linear(run *r, const nb_plan_item *it, const nb_quant_stats *stats, nb_mem *w_out, nb_err *err) {
+    nb_mem w = {0};
+    nb_qtensor q = {0};
+    nb_quant_report rep = {0};
+    nb_quant_options qo = options_for(r, it);
+    size_t clamped = 0;
+    nb_status status;
+    double t0 = now();
+    NB_GO(upload_weight(r, it, &w, err));
+    NB_GO(r->plan->method->run(r->stream, w, it->n, it->k, stats, &qo, &q, &rep, err));
+    NB_GO(keep_packed(r, it, &q, w, &clamped, err));
+    sample_memory(r);
+    tell_report(r, it, &rep, clamped);
+    json_array_append_new(json_object_get(r->report, "linears"), linear_report(it, r->plan->method, &rep, clamped));
+    r->loss_sum += rep.loss;
+    r->loss_count++;
+    *w_out = w;
+    w = (nb_mem){0};
+out:
+    r->result->solve_seconds += now() - t0;
+    nb_qtensor_free(&q);
+    nb_release(r->device, &w);
+    return nb_err_at(err, status, NULL, it->name);
+}
+
+/* ---- one block ---- */
+
+/* H = (2 / rows) X^T X for the linears of a tap. */
+static nb_status gather_hessian(run *r, nb_mem x, size_t rows, size_t k, nb_mem *out, nb_err *err) {
+    nb_mem h = {0};
+    nb_status status;
+    double t0 = now();
+    NB_GO(nb_alloc_array(r->device, k * k, sizeof(float), &h, err));
+    NB_GO(nb_fill(r->stream, h, 0, k * k * sizeof(float), err));
+    NB_GO(nb_calib_hessian(r->stream, x, rows, k, h, err));
+    NB_GO(nb_sync(r->stream, err));
+    *out = h;
+out:
+    if (status != NB_OK)
+        nb_release(r->device, &h);
+    r->result->statistics_seconds += now() - t0;
+    return status;
+}
+
+/* Linears of one tap share H; a method may overwrite it, so all but the last get a copy. */
+static nb_status quantize_tap(run *r, nb_block *block, const nb_lin *lins, size_t count, nb_mem h, size_t rows, nb_err *err) {
+    nb_mem copy = {0};
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < count && status == NB_OK; i++) {
+        const nb_plan_item *it = item_of(r, block->layer, lins[i]);
+        size_t bytes = it->k * it->k * sizeof(float);
+        nb_quant_stats stats = {.hessian = h, .rows = rows};
+        nb_mem w;
+        if (h.base && i + 1 < count) {
+            if (!copy.base)
+                NB_GO(nb_alloc(r->device, bytes, &copy, err));
+            NB_GO(nb_copy(r->stream, copy, h, bytes, err));
+            stats.hessian = copy;
+        }
+        NB_GO(quantize_linear(r, it, &stats, &w, err));
+        nb_block_set_dense(r->device, block, lins[i], w);
+    }
+out:
+    nb_release(r->device, &copy);
+    return status;
+}
+
+/* Linears of this tap that the plan quantizes. */
+static size_t planned_lins(const run *r, size_t layer, nb_tap tap, nb_lin *out) {
+    const nb_family *family = nb_model_hparams(r->model)->family;
+    size_t count = 0;
+    for (int l = 0; l < NB_LIN_COUNT; l++)
+        if (family->lins[l].tap == tap && !item_of(r, layer, (nb_lin)l)->skip)
+            out[count++] = (nb_lin)l;
+    return count;
+}
+
+static nb_status on_tap(void *ctx, nb_tap tap, nb_mem x, size_t rows, size_t k, nb_block *block, nb_err *err) {
+    run *r = ctx;
+    nb_lin lins[NB_LIN_COUNT];
+    nb_mem h = {0};
+    size_t count = planned_lins(r, block->layer, tap, lins);
+    if (!count)
+        return NB_OK;
+    NB_TRY(gather_hessian(r, x, rows, k, &h, err));
+    nb_status status = quantize_tap(r, block, lins, count, h, rows, err);
+    nb_release(r->device, &h);
+    return status;
+}
+
+static void forget_block(run *r) {
+    for (size_t i = 0; i < r->n_tensors; i++)
+        nb_free(r->tensors[i].data);
+    memset(r->tensors, 0, sizeof r->tensors);
+    r->n_tensors = 0;
+    json_decref(r->report);
+    r->report = NULL;
+    r->loss_sum = 0;
+    r->loss_count = 0;
+}
+
+/* A method without statistics needs no forward pass. */
+static nb_status quantize_block_plain(run *r, size_t layer, nb_err *err) {
+    for (int l = 0; l < NB_LIN_COUNT; l++) {
+        const nb_plan_item *it = item_of(r, layer, (nb_lin)l);
+        nb_quant_stats none = {0};
+        nb_mem w;
+        if (it->skip)
+            continue;
+        NB_TRY(quantize_linear(r, it, &none, &w, err));
+        nb_release(r->device, &w);
+    }
+    return NB_OK;
+}
+
+static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
+    if (!r->plan->method->needs_hessian)
+        return quantize_block_plain(r, layer, err);
+    nb_block block;
+    NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
+    nb_status status = nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, on_tap,
+                                         r, err);
+    nb_block_free(r->device, &block);
+    return status;
+}
+
+static nb_status write_part(run *r, size_t layer, nb_err *err) {
+    char *path;
+    double t0 = now();
+    (void)layer;
+    NB_TRY(nb_journal_part(&r->journal, layer, &path, err));
+    nb_status status = nb_output_part(path, r->tensors, r->prefixes, r->n_tensors, err);
+    if (status == NB_OK)
+        status = nb_journal_block(&r->journal, r->report, err);
+    nb_free(path);
+    r->result->write_seconds += now() - t0;
+    return status;
+}
+
+/* ---- resume ---- */
+
+typedef struct ckpt_find {
+    const nb_ckpt *ckpt;
+} ckpt_find;
+
+static const nb_view *find_in_ckpt(void *ctx, const char *name) {
+    return nb_ckpt_find(((ckpt_find *)ctx)->ckpt, name);
+}
+
+/* Puts the finished block's quantized weights in place of the model's. */
+static nb_status restore_weights(run *r, nb_block *block, const nb_ckpt *part, nb_err *err) {
+    ckpt_find find = {part};
+    for (int l = 0; l < NB_LIN_COUNT; l++) {
+        const nb_plan_item *it = item_of(r, block->layer, (nb_lin)l);
+        nb_qtensor q;
+        nb_mem w;
+        if (it->skip)
+            continue;
+        nb_scheme_config config = r->plan->config;
+        config.bits = it->bits;
+        config.group_size = it->group_size == it->k ? -1 : (int64_t)it->group_size;
+        NB_TRY(r->plan->scheme->read(&config, find_in_ckpt, &find, it->name, it->n, it->k, &q, err));
+        nb_status status = nb_alloc_array(r->device, it->n * it->k, sizeof(float), &w, err);
+        if (status == NB_OK) {
+            status = upload_dequantized(r, &q, w, err);
+            nb_block_set_dense(r->device, block, (nb_lin)l, w);
+        }
+        nb_qtensor_free(&q);
+        NB_TRY(status);
+    }
+    return NB_OK;
+}
+
+/* A finished block's weights are in place already. */
+static nb_status no_tap(void *ctx, nb_tap tap, nb_mem x, size_t rows, size_t k, nb_block *block, nb_err *err) {
+    (void)ctx, (void)tap, (void)x, (void)rows, (void)k, (void)block, (void)err;
+    return NB_OK;
+}
+
+/* Runs a finished block forward with its quantized weights, so that the next one sees the inputs that it would have seen. */
+static nb_status replay_block(run *r, size_t layer, nb_err *err) {
+    nb_block block;
+    nb_ckpt *part = NULL;
+    char *path = NULL;
+    nb_status status;
+    if (!r->plan->method->needs_hessian)
+        return NB_OK;
+    NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
+    NB_GO(nb_journal_part(&r->journal, layer, &path, err));
+    NB_GO(nb_ckpt_open_part(path, &part, err));
+    NB_GO(restore_weights(r, &block, part, err));
+    NB_GO(nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, no_tap, NULL,
+                            err));
+out:
+    nb_ckpt_close(part);
+    nb_free(path);
+    nb_block_free(r->device, &block);
+    return status;
+}
+
+/* ---- the run ---- */
+
+static void tell_progress(run *r, size_t done, bool resumed) {
+    nb_run_progress p = {.block = done, .blocks = nb_model_hparams(r->model)->layers, .seconds = now() - r->started,
+                         .loss = r->loss_count ? r->loss_sum / (double)r->loss_count : -1.0, .resumed = resumed};
+    sample_memory(r);
+    if (r->hooks->progress)
+        r->hooks->progress(r->hooks->ctx, &p);
+}
+
+static nb_status run_blocks(run *r, nb_err *err) {
+    size_t layers = nb_model_hparams(r->model)->layers;
+    size_t done = r->journal.done;
+    r->result->resumed_blocks = done;
+    for (size_t layer = 0; layer < layers; layer++) {
+        if (r->hooks->stop && r->hooks->stop(r->hooks->ctx))
+            return nb_fail(err, NB_E_INTERRUPTED, "stopped after block %zu of %zu; the same command with --resume goes on", layer,
+                           layers);
+        bool finished = layer < done;
+        if (finished && done == layers)
+            continue; /* only assembling is left */
+        if (finished) {
+            NB_TRY(replay_block(r, layer, err));
+        } else {
+            r->report = json_pack("{s:I, s:[]}", "block", (json_int_t)layer, "linears");
+            nb_status status = quantize_block(r, layer, err);
+            if (status == NB_OK)
+                status = write_part(r, layer, err);
+            if (status == NB_OK)
+                tell_progress(r, layer + 1, false);
+            forget_block(r);
+            NB_TRY(status);
+        }
+        if (finished)
+            tell_progress(r, layer + 1, true);
+    }
+    return NB_OK;
+}
+
+static nb_status embed_windows(run *r, nb_err *err) {
+    const nb_hparams *hp = nb_model_hparams(r->model);
+    size_t tokens = r->windows.samples * r->windows.seq_len;
+    NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->hidden, err));
+    NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->work, err));
+    NB_TRY(nb_forward_new(r->model, r->stream, nb_min(tokens, nb_max(FORWARD_ROWS, r->windows.seq_len)), &r->forward, err));
+    for (size_t at = 0; at < tokens; at += r->windows.seq_len)
+        NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
+                                nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
+    return nb_sync(r->stream, err);
+}
+
+/* What a device must be like for the same bytes: its kind and the rows that it runs. */
+static void device_text(nb_device *device, char *out, size_t cap) {
+    const nb_kernel *row = device->chosen[NB_OP_matmul];
+    nb_device_info info;
+    if (device->backend->info(device, &info, NULL) != NB_OK)
+        info.model[0] = 0;
+    if (device->backend->id == NB_CPU)
+        snprintf(out, cap, "cpu %s", row ? row->name : "");
+    else
+        snprintf(out, cap, "%s %.100s", device->backend->name, info.model);
+}
+
+static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
+    const nb_run_options *o = r->options;
+    char text[NB_HASH_TEXT] = "";
+    nb_hash *h;
+    nb_str s = {0};
+    NB_TRY(nb_hash_new(&h, err));
+    nb_status status = nb_ckpt_fingerprint(nb_model_ckpt(r->model), text, err);
+    if (status == NB_OK) {
+        nb_hash_add_str(h, text);
+        if (r->plan->method->needs_hessian) {
+            nb_windows_hash(&r->windows, text);
+            nb_hash_add_str(h, text);
+        }
+        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d damp %a ragged %d shard %llu", NB_VERSION_STRING,
+                             o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
+                             (int)o->order, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
+    }
+    if (status == NB_OK) {
+        nb_hash_add_str(h, s.data);
+        for (size_t i = 0; i < o->n_overrides; i++)
+            nb_hash_add_str(h, o->overrides[i].text);
+        nb_hash_text(h, out);
+    }
+    nb_str_free(&s);
+    nb_hash_free(h);
+    return status;
+}
+
+/* The folder in which the output will stand must be there. */
+static nb_status check_parent(const char *path, nb_err *err) {
+    char *parent;
+    NB_TRY(nb_strdup(path, &parent, err));
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *(slash == parent ? slash + 1 : slash) = 0;
+    nb_status status = !slash || nb_path_is_dir(parent) ? NB_OK
+                                                        : nb_fail_at(err, NB_E_USAGE, path, "--output",
+                                                                     "the folder %.200s does not exist; make it first", parent);
+    nb_free(parent);
+    return status;
+}
+
+static nb_status check_output(const nb_run_options *o, bool *already, nb_err *err) {
+    *already = false;
+    NB_TRY(check_parent(o->out, err));
+    if (nb_path_same(o->model, o->out))
+        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "is the input model itself");
+    if (!nb_path_exists(o->out))
+        return NB_OK;
+    if (!nb_path_is_dir(o->out))
+        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists and is not a folder");
+    if (!o->force && !o->resume)
+        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; --force replaces it");
+    *already = true;
+    return NB_OK;
+}
+
+static nb_status check_disk(const run *r, const char *work, nb_err *err) {
+    uint64_t room, need = 2 * r->plan->packed_bytes + r->plan->other_bytes;
+    NB_TRY(nb_disk_free(work, &room, err));
+    if (room < need)
+        return nb_fail_at(err, NB_E_FAILED, work, NULL, "the disk has %.2f GB free, this run needs %.2f GB", 1e-9 * (double)room,
+                          1e-9 * (double)need);
+    return NB_OK;
+}
+
+/* The output folder takes its final name by one rename; an old one is moved aside first and removed after. */
+static nb_status put_in_place(const run *r, const char *final_dir, const char *work, nb_err *err) {
+    const char *out = r->options->out;
+    nb_str old = {0};
+    nb_status status = nb_str_addf(&old, err, "%s.replaced", out);
+    if (status == NB_OK && nb_path_exists(out)) {
+        status = nb_dir_remove(old.data, err);
+        if (status == NB_OK)
+            status = nb_file_rename(out, old.data, err);
+    }
+    if (status == NB_OK)
+        status = nb_file_rename(final_dir, out, err);
+    if (status == NB_OK)
+        status = nb_dir_remove(old.data, err);
+    if (status == NB_OK)
+        status = nb_dir_remove(work, err);
+    nb_str_free(&old);
+    return status;
+}
+
+static json_t *make_report(const run *r) {
+    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
+                     "method", r->options->method, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
+                     (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
+                     r->plan->bits_per_weight, "blocks", r->journal.reports);
+}
+
+static nb_status finish(run *r, const char *work, nb_err *err) {
+    char *final_dir = NULL;
+    nb_status status;
+    double t0 = now();
+    r->result->report = make_report(r);
+    if (!r->result->report)
+        return nb_fail_memory(err, 0, "the report");
+    NB_GO(nb_path_join(work, "out", &final_dir, err));
+    NB_GO(nb_dir_remove(final_dir, err));
+    NB_GO(nb_dir_make(final_dir, err));
+    NB_GO(nb_output_assemble(r->model, r->plan, r->options, &r->journal, final_dir, &r->result->file_bytes, err));
+    NB_GO(nb_hf_files(r->model, r->plan, r->options, r->result->report, final_dir, err));
+    NB_GO(put_in_place(r, final_dir, work, err));
+out:
+    nb_free(final_dir);
+    r->result->write_seconds += now() - t0;
+    return status;
+}
+
+static nb_status prepare(run *r, const char *work, nb_err *err) {
+    char print[NB_HASH_TEXT];
+    nb_device_options d = {.threads = r->options->threads, .kernel_filter = r->options->kernel_filter, .log = r->hooks->log};
+    NB_TRY(nb_device_open(r->options->device, &d, &r->device, err));
+    NB_TRY(nb_stream_new(r->device, &r->stream, err));
+    device_text(r->device, r->result->device, sizeof r->result->device);
+    if (r->plan->method->needs_hessian)
+        NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
+    NB_TRY(check_disk(r, work, err));
+    NB_TRY(fingerprint(r, print, err));
+    NB_TRY(nb_journal_open(work, print, r->result->device, r->options->resume, r->options->allow_device_change, &r->journal,
+                           err));
+    if (r->plan->method->needs_hessian && r->journal.done < nb_model_hparams(r->model)->layers)
+        NB_TRY(embed_windows(r, err));
+    return NB_OK;
+}
+
+nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
+                          const nb_run_hooks *hooks, nb_run_result *out, nb_err *err) {
+    run r = {.model = model, .plan = plan, .options = options, .hooks = hooks, .result = out, .started = now()};
+    nb_str work = {0};
+    nb_status status;
+    bool already;
+    *out = (nb_run_result){0};
+    NB_GO(check_output(options, &already, err));
+    NB_GO(nb_str_addf(&work, err, "%s.partial", options->out));
+    if (already && options->resume && !options->force && !nb_path_exists(work.data)) {
+        status = nb_fail_at(err, NB_E_USAGE, options->out, "--resume", "is whole already; there is nothing to resume");
+        goto out;
+    }
+    NB_GO(prepare(&r, work.data, err));
+    NB_GO(run_blocks(&r, err));
+    NB_GO(finish(&r, work.data, err));
+out:
+    nb_str_free(&work);
+    forget_block(&r);
+    nb_forward_free(r.forward);
+    if (r.device) {
+        nb_release(r.device, &r.work);
+        nb_release(r.device, &r.hidden);
+    }
+    nb_windows_free(&r.windows);
+    nb_journal_close(&r.journal);
+    nb_stream_free(r.stream);
+    nb_device_close(r.device);
+    out->seconds = now() - r.started;
+    out->forward_seconds = out->seconds - out->statistics_seconds - out->solve_seconds - out->write_seconds;
+    return status;
+}
+
+void nb_run_result_free(nb_run_result *result) {
+    json_decref(result->report);
+    *result = (nb_run_result){0};
+}

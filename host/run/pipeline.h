@@ -1,0 +1,42 @@
+/* The main job: a model, calibration text and settings in; a quantized checkpoint out. */
+#ifndef NB_PIPELINE_H
+#define NB_PIPELINE_H
+
+#include "host/base/log.h"
+#include "host/run/plan.h"
+
+typedef struct nb_run_progress {
+    size_t block, blocks;   /* finished, in all */
+    double seconds;         /* since the run began */
+    double loss;            /* mean of the block's relative layer errors; < 0 where there is none */
+    bool resumed;           /* this block came from the journal */
+} nb_run_progress;
+
+typedef struct nb_run_hooks {
+    void *ctx;
+    /* After each block; may be NULL. */
+    void (*progress)(void *ctx, const nb_run_progress *progress);
+    /* Asked between blocks; true stops with NB_E_INTERRUPTED. May be NULL. */
+    bool (*stop)(void *ctx);
+    nb_log log;
+} nb_run_hooks;
+
+typedef struct nb_run_result {
+    json_t *report;       /* what quantization_report.json holds; json_decref */
+    char device[160];
+    double seconds, forward_seconds, statistics_seconds, solve_seconds, write_seconds;
+    uint64_t file_bytes;  /* of the safetensors files written */
+    size_t resumed_blocks;
+    uint64_t peak_memory; /* anonymous memory, bytes; 0 where the system does not say */
+} nb_run_result;
+
+/* Runs the plan. Output appears under options->out only when it is whole; the work folder is options->out + ".partial" and stays
+ * after a failure, for --resume. */
+nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
+                          const nb_run_hooks *hooks, nb_run_result *out, nb_err *err);
+void nb_run_result_free(nb_run_result *result);
+
+/* Peak of anonymous memory of this process so far (Linux: RssAnon is sampled; VmHWM counts mapped files too); 0 where unknown. */
+uint64_t nb_anon_memory(void);
+
+#endif

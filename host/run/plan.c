@@ -1,0 +1,355 @@
+#include "host/run/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <oniguruma.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/base/str.h"
+#include "host/model/forward.h"
+
+/* ---- overrides ---- */
+
+/* A pathological pattern ends as "no match" instead of a hang. */
+enum { RETRY_LIMIT = 1000000 };
+
+static bool compile(const char *pattern, regex_t **out) {
+    const OnigUChar *p = (const OnigUChar *)pattern;
+    return onig_new(out, p, p + strlen(pattern), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_PERL_NG, NULL) == ONIG_NORMAL;
+}
+
+static nb_status bad_override(nb_err *err, const char *text, const char *what) {
+    return nb_fail_at(err, NB_E_USAGE, NULL, "--override", "\"%s\": %s; expected PATTERN:skip, PATTERN:bits=N, "
+                      "PATTERN:group-size=N, or several of these after one PATTERN, with commas", text, what);
+}
+
+static bool read_number(const char *s, int64_t *out) {
+    char *end;
+    long long v = strtoll(s, &end, 10);
+    if (*s == 0 || *end != 0)
+        return false;
+    *out = v;
+    return true;
+}
+
+static nb_status override_key(nb_override *o, char *key, nb_err *err) {
+    char *value = strchr(key, '=');
+    int64_t number = 0;
+    if (value)
+        *value++ = 0;
+    if (!strcmp(key, "skip")) {
+        o->has_skip = true;
+        o->skip = !value || !strcmp(value, "true");
+        return NB_OK;
+    }
+    if (!value || !read_number(value, &number))
+        return bad_override(err, o->text, "a key without a whole number");
+    if (!strcmp(key, "bits")) {
+        if (number != 2 && number != 3 && number != 4 && number != 8)
+            return bad_override(err, o->text, "bits must be 2, 3, 4 or 8");
+        o->has_bits = true;
+        o->bits = (unsigned)number;
+        return NB_OK;
+    }
+    if (!strcmp(key, "group-size") || !strcmp(key, "group_size")) {
+        if (number != -1 && number < 1)
+            return bad_override(err, o->text, "a group size is -1 or at least 1");
+        o->has_group = true;
+        o->group_size = number;
+        return NB_OK;
+    }
+    return bad_override(err, o->text, "an unknown key");
+}
+
+nb_status nb_override_parse(const char *text, nb_override *out, nb_err *err) {
+    nb_override o = {.text = text};
+    char *copy = NULL;
+    nb_status status;
+    o.regex = nb_starts_with(text, "re:");
+    const char *pattern = o.regex ? text + 3 : text;
+    const char *colon = strrchr(pattern, ':');
+    if (!colon || colon == pattern || !colon[1])
+        return bad_override(err, text, "no PATTERN:key");
+    NB_GO(nb_strdup(pattern, &o.pattern, err));
+    o.pattern[colon - pattern] = 0;
+    NB_GO(nb_strdup(colon + 1, &copy, err));
+    if (o.regex) {
+        regex_t *re;
+        if (!compile(o.pattern, &re)) {
+            status = bad_override(err, text, "the regular expression cannot be read");
+            goto out;
+        }
+        onig_free(re);
+    }
+    for (char *at = copy, *next; at; at = next) {
+        next = strchr(at, ',');
+        if (next)
+            *next++ = 0;
+        NB_GO(override_key(&o, at, err));
+    }
+    *out = o;
+out:
+    nb_free(copy);
+    if (status != NB_OK)
+        nb_free(o.pattern);
+    return status;
+}
+
+void nb_override_free(nb_override *o) {
+    nb_free(o->pattern);
+    *o = (nb_override){0};
+}
+
+static bool override_matches(const nb_override *o, const char *name) {
+    if (!o->regex)
+        return nb_glob(o->pattern, name);
+    regex_t *re;
+    if (!compile(o->pattern, &re))
+        return false;
+    const OnigUChar *p = (const OnigUChar *)name, *end = p + strlen(name);
+    OnigMatchParam *param = onig_new_match_param();
+    int len = ONIG_MISMATCH;
+    if (param) {
+        onig_initialize_match_param(param);
+        onig_set_retry_limit_in_match_of_match_param(param, RETRY_LIMIT);
+        len = onig_match_with_param(re, p, end, p, NULL, ONIG_OPTION_NONE, param);
+        onig_free_match_param(param);
+    }
+    onig_free(re);
+    return len >= 0 && p + len == end;
+}
+
+/* ---- items ---- */
+
+/* Settings of one linear; group_size 0 stands for the run's own, filled in later. */
+static void plan_item(const nb_hparams *hp, const nb_run_options *o, size_t layer, nb_lin lin, nb_plan_item *item) {
+    item->layer = layer;
+    item->lin = lin;
+    nb_lin_name(hp, layer, lin, item->name, sizeof item->name);
+    nb_lin_shape(hp, lin, &item->n, &item->k);
+    item->bits = o->bits;
+    for (size_t i = 0; i < o->n_overrides; i++) {
+        nb_override *ov = &o->overrides[i];
+        if (!override_matches(ov, item->name))
+            continue;
+        ov->hits++;
+        if (ov->has_skip)
+            item->skip = ov->skip;
+        if (ov->has_bits)
+            item->bits = ov->bits;
+        if (ov->has_group)
+            item->group_size = ov->group_size < 0 ? item->k : (size_t)ov->group_size;
+    }
+}
+
+/* The largest of 128, 64, 32 that divides each K that has no group size of its own; 0 where none does. */
+static int64_t auto_group(const nb_plan *plan) {
+    static const size_t sizes[] = {128, 64, 32};
+    for (size_t s = 0; s < 3; s++) {
+        bool fits = true;
+        for (size_t i = 0; i < plan->count; i++) {
+            const nb_plan_item *it = &plan->items[i];
+            fits = fits && (it->skip || it->group_size || it->k % sizes[s] == 0);
+        }
+        if (fits)
+            return (int64_t)sizes[s];
+    }
+    return 0;
+}
+
+/* Group sizes from 16 to 1024 that divide k, as text. */
+static void list_divisors(size_t k, char *out, size_t cap) {
+    size_t len = 0;
+    out[0] = 0;
+    for (size_t g = 16; g <= nb_min(k, 1024); g *= 2)
+        if (k % g == 0 && len + 8 < cap)
+            len += (size_t)snprintf(out + len, cap - len, "%zu, ", g);
+    snprintf(out + len, cap - len, "-1");
+}
+
+static nb_status check_group(const nb_plan_item *it, bool ragged, nb_err *err) {
+    char fits[128];
+    if (it->group_size <= it->k && (it->k % it->group_size == 0 || ragged))
+        return NB_OK;
+    list_divisors(it->k, fits, sizeof fits);
+    return nb_fail_at(err, NB_E_USAGE, NULL, it->name,
+                      "group size %zu does not divide its K = %zu; sizes that do: %s (or --ragged for a short last group)",
+                      it->group_size, it->k, fits);
+}
+
+static nb_status settle_groups(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    plan->group_size = o->group_size ? o->group_size : auto_group(plan);
+    if (plan->group_size == 0)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--group-size",
+                          "none of 128, 64 and 32 divides every K of this model; choose one, -1, or --ragged with a size");
+    for (size_t i = 0; i < plan->count; i++) {
+        nb_plan_item *it = &plan->items[i];
+        if (it->skip)
+            continue;
+        if (!it->group_size)
+            it->group_size = plan->group_size < 0 ? it->k : (size_t)plan->group_size;
+        NB_TRY(check_group(it, o->ragged, err));
+    }
+    return NB_OK;
+}
+
+static nb_status check_overrides(const nb_run_options *o, nb_err *err) {
+    for (size_t i = 0; i < o->n_overrides; i++)
+        if (!o->overrides[i].hits)
+            return nb_fail_at(err, NB_E_USAGE, NULL, "--override", "\"%s\" matches no module of this model; names look like "
+                              "model.layers.0.mlp.down_proj (see nibble inspect)", o->overrides[i].text);
+    return NB_OK;
+}
+
+/* ---- format ---- */
+
+static nb_status settle_format(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    plan->scheme = nb_scheme_by_name(o->format);
+    if (!plan->scheme)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written", o->format);
+    nb_scheme_config *c = &plan->config;
+    const char *version = o->checkpoint_format ? o->checkpoint_format : o->symmetric ? "gptq" : "gptq_v2";
+    snprintf(c->format, sizeof c->format, "%s", version);
+    c->bits = o->bits;
+    c->group_size = plan->group_size;
+    c->symmetric = o->symmetric;
+    c->desc_act = plan->method->needs_hessian && o->order == NB_ORDER_ACT;
+    c->ragged = o->ragged;
+    c->damp = plan->method->needs_hessian ? o->damp : -1.0;
+    c->true_sequential = true;
+    c->static_groups = o->order == NB_ORDER_ACT_STATIC;
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        if (!it->skip)
+            NB_TRY(nb_err_at(err, plan->scheme->accepts(c, it->n, it->k, it->bits, it->group_size, o->symmetric, err), NULL,
+                             it->name));
+    }
+    return NB_OK;
+}
+
+/* ---- costs ---- */
+
+/* Bytes that a tensor takes in the output: plain floats as they are, block types as F16. */
+static uint64_t written_bytes(const nb_view *v) {
+    uint64_t count = nb_view_count(v);
+    bool plain = nb_dtype_get(v->dtype)->block_elems == 1;
+    return plain ? v->bytes : 2 * count;
+}
+
+static nb_status plan_sizes(nb_plan *plan, const nb_model *model, nb_err *err) {
+    const nb_ckpt *ckpt = nb_model_ckpt(model);
+    uint64_t all = 0, linears = 0, skipped = 0;
+    for (size_t i = 0; i < nb_ckpt_count(ckpt); i++)
+        all += written_bytes(nb_ckpt_tensor(ckpt, i));
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        const nb_view *v = nb_model_linear_view(model, it->layer, it->lin);
+        linears += v ? written_bytes(v) : 0;
+        if (it->skip) {
+            skipped += v ? written_bytes(v) : 0;
+            continue;
+        }
+        nb_packed_tensor shapes[NB_SCHEME_MAX_TENSORS];
+        size_t count;
+        NB_TRY(plan->scheme->shapes(&plan->config, it->n, it->k, it->bits, it->group_size, shapes, &count, err));
+        for (size_t t = 0; t < count; t++)
+            plan->packed_bytes += shapes[t].bytes;
+        plan->weights += (uint64_t)it->n * it->k;
+    }
+    plan->other_bytes = all - linears + skipped;
+    plan->bits_per_weight = plan->weights ? 8.0 * (double)plan->packed_bytes / (double)plan->weights : 0.0;
+    return NB_OK;
+}
+
+/* Multiply-adds count two. Forward: each linear once over all tokens; Hessian: half of 2 T K^2 for each tap; solve: N K^2 for
+ * the updates and 2/3 K^3 for the factor. */
+static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options *o) {
+    const nb_hparams *hp = nb_model_hparams(model);
+    double tokens = (double)o->samples * (double)o->seq_len;
+    size_t max_weight = 0, max_k = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        double n = (double)it->n, k = (double)it->k;
+        max_weight = nb_max(max_weight, it->n * it->k);
+        max_k = nb_max(max_k, it->k);
+        if (!plan->method->needs_hessian)
+            continue;
+        plan->flop += 2.0 * tokens * n * k;
+        if (it->lin != NB_LIN_K && it->lin != NB_LIN_V && it->lin != NB_LIN_UP)
+            plan->flop += tokens * k * k;
+        plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
+    }
+    plan->peak_memory = 9 * (uint64_t)max_weight + 8 * (uint64_t)max_weight;
+    if (plan->method->needs_hessian)
+        plan->peak_memory += 12 * (uint64_t)max_k * max_k +
+                             (uint64_t)(tokens * (double)hp->hidden * 4.0) +
+                             nb_forward_stage_bytes(hp, o->samples * o->seq_len) +
+                             nb_forward_bytes(hp, nb_min(o->samples * o->seq_len, 4096));
+}
+
+/* What engines demand of GPTQ files; formats.md section 2.10 has the sources. */
+static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    nb_str s = {0};
+    nb_status status = NB_OK;
+    size_t ragged = 0, odd_n = 0, odd_k = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        ragged += !it->skip && it->k % it->group_size != 0;
+        odd_n += !it->skip && it->n % 64 != 0;
+        odd_k += !it->skip && it->k % 128 != 0;
+    }
+    if (ragged)
+        NB_GO(nb_str_addf(&s, err, "%zu linears have a short last group: GPTQModel, Transformers and vLLM will not load this\n",
+                          ragged));
+    if (!o->symmetric)
+        NB_GO(nb_str_addf(&s, err, "asymmetric %s: Transformers with GPTQModel loads it; vLLM's Marlin kernel takes symmetric only\n",
+                          plan->config.format));
+    if (o->symmetric && o->bits != 4 && o->bits != 8)
+        NB_GO(nb_str_addf(&s, err, "%u bits: vLLM's Marlin kernel takes 4 and 8 only\n", o->bits));
+    if (odd_n || odd_k)
+        NB_GO(nb_str_addf(&s, err, "vLLM's Marlin kernel wants N %% 64 == 0 and K %% 128 == 0: %zu linears miss the first, %zu the "
+                                   "second (newer versions pad)\n", odd_n, odd_k));
+    if (plan->config.desc_act)
+        NB_GO(nb_str_addf(&s, err, "act-order with g_idx is slower in most engines; --order group-aware is not\n"));
+    plan->notes = s.data;
+    return NB_OK;
+out:
+    nb_str_free(&s);
+    return status;
+}
+
+nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *out, nb_err *err) {
+    const nb_hparams *hp = nb_model_hparams(model);
+    nb_plan plan = {0};
+    nb_status status;
+    plan.method = nb_quantizer_by_name(o->method);
+    if (!plan.method)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
+    if (nb_model_scheme(model))
+        return nb_fail_at(err, NB_E_INPUT, o->model, NULL, "is quantized already (%s); quantize the original model",
+                          nb_model_scheme(model)->format);
+    plan.count = hp->layers * NB_LIN_COUNT;
+    NB_TRY(nb_calloc(plan.count, sizeof *plan.items, "the plan", &plan.items, err));
+    for (size_t i = 0; i < plan.count; i++)
+        plan_item(hp, o, i / NB_LIN_COUNT, (nb_lin)(i % NB_LIN_COUNT), &plan.items[i]);
+    NB_GO(check_overrides(o, err));
+    NB_GO(settle_groups(&plan, o, err));
+    NB_GO(settle_format(&plan, o, err));
+    NB_GO(plan_sizes(&plan, model, err));
+    plan_work(&plan, model, o);
+    NB_GO(plan_notes(&plan, o, err));
+    *out = plan;
+out:
+    if (status != NB_OK)
+        nb_plan_free(&plan);
+    return status;
+}
+
+void nb_plan_free(nb_plan *plan) {
+    nb_free(plan->items);
+    nb_free(plan->notes);
+    *plan = (nb_plan){0};
+}

@@ -1,0 +1,82 @@
+/* What a run will do, decided before any work: which linears, with which settings, what it will cost, and which engines
+ * will take the result. */
+#ifndef NB_PLAN_H
+#define NB_PLAN_H
+
+#include "host/model/model.h"
+#include "host/quant/quant.h"
+
+/* An override of --override PATTERN:key=value,...; PATTERN is a glob over module names, or re:REGEX (Perl's,
+ * matching the whole name). The last override that matches a module and has the key wins. */
+typedef struct nb_override {
+    const char *text; /* as given; borrowed */
+    char *pattern;
+    bool regex;
+    bool has_skip, skip;
+    bool has_bits, has_group;
+    unsigned bits;
+    int64_t group_size; /* -1: per channel */
+    size_t hits;        /* modules that it matched */
+} nb_override;
+
+nb_status nb_override_parse(const char *text, nb_override *out, nb_err *err);
+void nb_override_free(nb_override *o);
+
+/* What the user asked for. Strings are borrowed. */
+typedef struct nb_run_options {
+    const char *model, *out;
+    const char *method;      /* a name of nb_quantizers */
+    const char *format;      /* a name of nb_schemes */
+    const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
+    const char *calib;       /* a file, or "self" */
+    const char *device;
+    const char *kernel_filter;
+    unsigned bits;
+    int64_t group_size;      /* 0: auto, -1: per channel */
+    bool symmetric;
+    nb_column_order order;
+    double damp;
+    size_t samples, seq_len;
+    uint64_t seed;
+    unsigned threads;
+    bool ragged, resume, force, allow_device_change;
+    uint64_t shard_bytes;    /* largest output file; 0: 5 GB */
+    nb_override *overrides;
+    size_t n_overrides;
+} nb_run_options;
+
+typedef struct nb_plan_item {
+    size_t layer;
+    nb_lin lin;
+    char name[160];
+    size_t n, k;
+    bool skip;
+    unsigned bits;
+    size_t group_size; /* 1..k */
+} nb_plan_item;
+
+typedef struct nb_plan {
+    nb_plan_item *items; /* layers x NB_LIN_COUNT, by layer */
+    size_t count;
+    int64_t group_size;  /* the run's own: -1 per channel, else > 0 */
+    nb_scheme_config config;
+    const nb_scheme *scheme;
+    const nb_quantizer *method;
+    uint64_t weights;        /* in the quantized linears */
+    uint64_t packed_bytes;   /* of them, as written */
+    uint64_t other_bytes;    /* of all other tensors, as written */
+    double bits_per_weight;
+    uint64_t peak_memory;    /* estimate of anonymous memory, bytes */
+    double flop;             /* calibration forward, statistics and solve */
+    char *notes;             /* lines on what engines will say; NULL where none */
+} nb_plan;
+
+/* Checks everything that can be checked before work: overrides that match nothing, group sizes that do not divide, what the
+ * format can hold. */
+nb_status nb_plan_make(const nb_model *model, const nb_run_options *options, nb_plan *out, nb_err *err);
+void nb_plan_free(nb_plan *plan);
+
+/* FLOP/s of the device's dense product right now, by a short measurement; for time estimates. */
+nb_status nb_measure_flops(const char *device, unsigned threads, double *out, nb_err *err);
+
+#endif

@@ -1,0 +1,181 @@
+/* The commands, run as a user runs them. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "process.h"
+
+static void put_text(void) {
+    static char text[40000];
+    size_t len = 0;
+    for (unsigned i = 0; len + 80 < sizeof text; i++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "Line %u of some prose, with words like %c%u and more of them.\n", i,
+                                'a' + (int)(i * 7 % 26), i * i % 1009);
+    put_file("text.txt", text, len);
+}
+
+static void setup(void) {
+    make_dir();
+    put_text();
+}
+
+TestSuite(commands, .init = setup, .fini = drop_dir);
+
+Test(commands, help_everywhere) {
+    static const char *const names[] = {"quantize", "eval", "generate", "inspect", "devices"};
+    cr_assert_eq(shell("$N --help"), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        cr_assert_not_null(strstr(run_out, names[i]) ? run_out : NULL, "nibble --help lacks %s", names[i]);
+        cr_assert_eq(shell("$N %s --help", names[i]), 0);
+        cr_assert_not_null(strstr(run_out, "examples:"), "%s", names[i]);
+        cr_assert_eq(shell("$N --help"), 0);
+    }
+}
+
+/* Bad inputs 46 to 49, and operands: exit code, and what the one line on standard error says. */
+Test(commands, bad_lines) {
+    static const struct {
+        const char *line;
+        int code;
+        const char *text;
+    } cases[] = {
+        {"$N", 2, "usage"},
+        {"$N quantise x -o y", 2, "did you mean quantize"},
+        {"$N quantize", 2, "MODEL is missing"},
+        {"$N quantize $M/llama-tied-f16", 2, "--output"},
+        {"$N quantize $M/llama-tied-f16 -o out --bits 4x", 2, "4x"},
+        {"$N quantize $M/llama-tied-f16 -o out --bits 5", 2, "2, 3, 4 or 8"},
+        {"$N quantize $M/llama-tied-f16 -o out --bits -1", 2, "2 to 8"},
+        {"$N quantize $M/llama-tied-f16 -o out --samples 99999999999999999999", 2, "--samples"},
+        {"$N quantize $M/llama-tied-f16 -o out --sym --sym", 2, "twice"},
+        {"$N quantize $M/llama-tied-f16 -o out --method best-ever", 2, "not a method"},
+        {"$N quantize $M/llama-tied-f16 -o out --device gpu0", 2, "no such device"},
+        {"$N quantize $M/llama-tied-f16 -o out --group-size 48 --method rtn", 2, "does not divide"},
+        {"$N quantize $M/llama-tied-f16 -o out --group-size 0", 2, "--group-size"},
+        {"$N quantize $M/llama-tied-f16 -o out --override '*.gate:skip' --method rtn", 2, "matches no module"},
+        {"$N quantize nowhere -o out", 3, "nowhere"},
+        {"$N quantize $M/llama-tied-f16 -o $M/llama-tied-f16 --force --method rtn", 2, "input model itself"},
+        {"ln -s $M/llama-tied-f16 link; $N quantize $M/llama-tied-f16 -o link --force --method rtn", 2, "input model itself"},
+        {"mkdir out; $N quantize $M/llama-tied-f16 -o out --method rtn", 2, "--force"},
+        {"touch file; $N quantize $M/llama-tied-f16 -o file --force --method rtn", 2, "not a folder"},
+        {"$N quantize $M/llama-tied-f16 -o no/such/place --method rtn", 2, "does not exist"},
+        {"$N quantize $M/llama-tied-f16 -o o2 --calib missing.txt", 3, "missing.txt"},
+        {": >empty; $N quantize $M/llama-tied-f16 -o o3 --calib empty", 3, "empty"},
+        {"echo short >s; $N quantize $M/llama-tied-f16 -o o4 --calib s --seq-len 64", 3, "tokens"},
+        {"$N quantize $M/llama-tied-f16 -o o5 --calib text.txt --seq-len 100000", 2, "context"},
+        {"$N eval $M/llama-tied-f16", 2, "--text"},
+        {"$N eval $M/llama-tied-f16 --text empty", 3, "empty"},
+        {"$N eval $M/llama-tied-f16 --text text.txt --protocol gguf", 2, "hf|llama.cpp"},
+        {"$N inspect text.txt", 3, "text.txt"},
+        {"$N devices extra", 2, "too many"},
+        {"$N --completions csh", 2, "bash, zsh or fish"},
+        {"$N devices >&-", 1, "standard output"},
+        {"$N devices --json >/dev/full", 1, "standard output"},
+        {"$N inspect $M/llama-tied-f16 --tensors >/dev/full", 1, "standard output"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int code = shell("%s", cases[i].line);
+        cr_assert_eq(code, cases[i].code, "%s: exit %d, expected %d: %s", cases[i].line, code, cases[i].code, run_err);
+        cr_assert_not_null(strstr(run_err, cases[i].text), "%s said: %s", cases[i].line, run_err);
+        cr_assert_eq(shell("ls -d out.partial o[2-9] o[2-9].partial 2>/dev/null"), 2, "%s left debris: %s", cases[i].line, run_out);
+    }
+}
+
+static json_t *parse_out(void) {
+    json_t *o = json_loads(run_out, JSON_REJECT_DUPLICATES, NULL);
+    cr_assert_not_null(o, "not JSON: %s", run_out);
+    return o;
+}
+
+static double number(const json_t *o, const char *key) {
+    cr_assert(json_is_number(json_object_get(o, key)), "no number %s in %s", key, run_out);
+    return json_number_value(json_object_get(o, key));
+}
+
+#define QUANTIZE "$N quantize $M/llama-tied-f16 --calib text.txt --samples 8 --seq-len 64 -q"
+
+Test(commands, quantize_inspect_eval_generate) {
+    cr_assert_eq(shell(QUANTIZE " -o out --json"), 0, "%s", run_err);
+    json_t *o = parse_out();
+    cr_assert_gt(number(o, "bits_per_weight"), 4.0);
+    cr_assert_gt(number(json_object_get(o, "split"), "forward"), 0.0);
+    cr_assert_eq(json_array_size(json_object_get(json_object_get(o, "report"), "blocks")), 2);
+    json_decref(o);
+    cr_assert_eq(shell("ls out.partial 2>/dev/null"), 2, "the work folder is gone");
+    cr_assert_eq(shell("$N inspect out --json"), 0, "%s", run_err);
+    o = parse_out();
+    cr_assert_str_eq(json_string_value(json_object_get(json_object_get(o, "quantization"), "format")), "gptq");
+    json_decref(o);
+    cr_assert_eq(shell("$N eval out --text text.txt --seq-len 64 --reference $M/llama-tied-f16 --json -q"), 0, "%s", run_err);
+    o = parse_out();
+    cr_assert_geq(number(o, "kl_mean"), 0.0);
+    cr_assert_leq(number(o, "top1_agreement"), 1.0);
+    cr_assert_gt(number(o, "perplexity"), 1.0);
+    cr_assert_gt(number(o, "nll"), 0.0);
+    cr_assert_eq((long)number(o, "tokens") % 63, 0, "L-1 targets a window");
+    json_decref(o);
+    cr_assert_eq(shell("$N generate out -p 'Some prose' -n 8 --json -q"), 0, "%s", run_err);
+    o = parse_out();
+    cr_assert_gt(number(o, "tokens_per_second"), 0.0);
+    cr_assert(json_is_string(json_object_get(o, "text")));
+    json_decref(o);
+}
+
+Test(commands, a_model_against_itself_loses_nothing) {
+    cr_assert_eq(shell("$N eval $M/llama-tied-f16 --text text.txt --seq-len 64 --reference $M/llama-tied-f16 --json -q"), 0, "%s", run_err);
+    json_t *o = parse_out();
+    cr_assert_float_eq(number(o, "kl_mean"), 0.0, 1e-9);
+    cr_assert_eq(number(o, "top1_agreement"), 1.0);
+    json_decref(o);
+}
+
+Test(commands, bytes_do_not_depend_on_threads_nor_on_the_run) {
+    static const char *const settings[] = {"", "--asym --order act", "--method rtn --bits 8", "--bits 3 --group-size 32 --order stored"};
+    for (size_t s = 0; s < sizeof settings / sizeof *settings; s++) {
+        char first[128] = "";
+        static const int threads[] = {1, 2, 3, 8, 2};
+        for (size_t t = 0; t < 5; t++) {
+            cr_assert_eq(shell(QUANTIZE " -o out --force %s -j %d", settings[s], threads[t]), 0, "%s", run_err);
+            const char *hash = folder_hash("out");
+            if (t == 0)
+                strcpy(first, hash);
+            cr_assert_str_eq(hash, first, "%s with %d threads", settings[s], threads[t]);
+        }
+    }
+}
+
+Test(commands, a_quantized_model_is_not_quantized_again) {
+    cr_assert_eq(shell(QUANTIZE " -o out --method rtn"), 0, "%s", run_err);
+    cr_assert_eq(shell("$N quantize out -o again --method rtn"), 3);
+    cr_assert_not_null(strstr(run_err, "quantized already"));
+}
+
+Test(commands, dry_run_prints_and_writes_nothing) {
+    cr_assert_eq(shell(QUANTIZE " -o out --dry-run"), 0, "%s", run_err);
+    cr_assert_not_null(strstr(run_out, "model.layers.1.mlp.down_proj"));
+    cr_assert_eq(shell("ls -d out*"), 2);
+    cr_assert_eq(shell(QUANTIZE " -o out --dry-run --json"), 0);
+    json_t *o = parse_out();
+    cr_assert_eq(json_array_size(json_object_get(o, "tensors")), 14);
+    json_decref(o);
+}
+
+Test(commands, shards_and_overrides_arrive) {
+    cr_assert_eq(shell(QUANTIZE " -o out --shard-size 40K --override '*.down_proj:bits=8' --override '*.layers.0.*q_proj:skip'"), 0,
+                 "%s", run_err);
+    cr_assert_eq(shell("ls out/model-00001-of-*.safetensors out/model.safetensors.index.json && grep -c dynamic out/config.json"), 0);
+    cr_assert_eq(shell("$N inspect out --tensors"), 0, "%s", run_err);
+    cr_assert_not_null(strstr(run_out, "model.layers.0.self_attn.q_proj.weight"));
+    cr_assert_not_null(strstr(run_out, "13 linears, 1 left alone"));
+    cr_assert_eq(shell("$N eval out --text text.txt --seq-len 64 -q"), 0, "%s", run_err);
+}
+
+Test(commands, self_written_calibration) {
+    cr_assert_eq(shell("$N quantize $M/llama-tied-f16 --calib self --samples 4 --seq-len 32 -o a"), 0, "%s", run_err);
+    cr_assert_not_null(strstr(run_err, "writes 4 sequences"), "it must be said: %s", run_err);
+    cr_assert_eq(shell("$N quantize $M/llama-tied-f16 --calib self --samples 4 --seq-len 32 -o b -q -j 1"), 0);
+    char a[128];
+    strcpy(a, folder_hash("a"));
+    cr_assert_str_eq(a, folder_hash("b"));
+}

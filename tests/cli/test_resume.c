@@ -1,0 +1,94 @@
+/* Long runs: a run that is killed and resumed gives the bytes of one that was not. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "process.h"
+
+static void setup(void) {
+    make_dir();
+    cr_assert_eq(shell("for i in $(seq 600); do echo \"Line $i of prose, number $((i * i %% 997)).\"; done >text.txt"), 0);
+}
+
+TestSuite(resume, .init = setup, .fini = drop_dir);
+
+#define RUN "$N quantize $M/llama-tied-f16 --calib text.txt --samples 8 --seq-len 64 -q"
+
+/* Cuts a finished work folder back to what stands after `blocks` blocks. */
+static void cut_back(int blocks) {
+    cr_assert_eq(shell("head -n %d out.partial/journal.jsonl >j && mv j out.partial/journal.jsonl && rm -rf out.partial/out", blocks + 1), 0,
+                 "%s", run_err);
+}
+
+/* Stops a run before it assembles its output: a file stands where the output folder's parent should give it room. */
+static void run_until_assembly(void) {
+    cr_assert_eq(shell("ulimit -f 20; " RUN " -o out; :"), 0);
+    cr_assert_eq(shell("test -s out.partial/journal.jsonl"), 0, "the journal stays after a failure: %s", run_err);
+}
+
+Test(resume, from_every_block) {
+    char whole[128];
+    cr_assert_eq(shell(RUN " -o whole"), 0, "%s", run_err);
+    strcpy(whole, folder_hash("whole"));
+    for (int blocks = 0; blocks <= 2; blocks++) {
+        cr_assert_eq(shell("rm -rf out out.partial; cp -r whole out.x; rm -rf out.x"), 0);
+        run_until_assembly();
+        cut_back(blocks);
+        cr_assert_eq(shell(RUN " -o out --resume"), 0, "%d blocks: %s", blocks, run_err);
+        cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
+    }
+}
+
+/* Kill at instants spread over the run; each time resume, killing again, until it is whole. */
+Test(resume, killed_at_any_instant) {
+    char whole[128];
+    cr_assert_eq(shell(RUN " -o whole"), 0, "%s", run_err);
+    strcpy(whole, folder_hash("whole"));
+    for (int i = 1; i <= 12; i++) {
+        cr_assert_eq(shell("rm -rf out out.partial; timeout -s KILL 0.0%d " "env $N quantize $M/llama-tied-f16 --calib text.txt "
+                           "--samples 8 --seq-len 64 -q -o out; :", i * 8), 0);
+        cr_assert_eq(shell("test -d out || " RUN " -o out --resume"), 0, "%s", run_err);
+        cr_assert_str_eq(folder_hash("out"), whole, "killed after %d ms", i * 8);
+        cr_assert_eq(shell("ls -d out.partial out.replaced 2>/dev/null || :"), 0);
+    }
+}
+
+Test(resume, another_run_is_refused_and_nothing_is_lost) {
+    run_until_assembly();
+    static const char *const changes[] = {"--bits 8", "--asym", "--seed 7", "--order act", "--group-size 32", "--damp 0.02",
+                                          "--override '*.o_proj:skip'"};
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        cr_assert_eq(shell(RUN " -o out --resume %s", changes[i]), 2, "%s", changes[i]);
+        cr_assert_not_null(strstr(run_err, "differs"), "%s: %s", changes[i], run_err);
+    }
+    cr_assert_eq(shell("echo more >>text.txt; " RUN " -o out --resume --seq-len 65"), 2);
+    cr_assert_eq(shell("$N quantize $M/llama-tied-f32 --calib text.txt --samples 8 --seq-len 64 --group-size 16 -o out --resume"), 2);
+    cr_assert_eq(shell(RUN " -o out --resume -j 1"), 0, "the number of threads may change: %s", run_err);
+}
+
+/* Without AVX-512 the last bits differ, so it is another device. */
+Test(resume, another_kernel_is_another_device) {
+    run_until_assembly();
+    int code = shell(RUN " -o out --resume --kernel '*_avx512,*_avx2'");
+    if (code == 0)
+        return; /* a machine that has only the plain kernels */
+    cr_assert_eq(code, 2);
+    cr_assert_not_null(strstr(run_err, "--allow-device-change"));
+    cr_assert_eq(shell(RUN " -o out --resume --kernel '*_avx512,*_avx2' --allow-device-change"), 0, "%s", run_err);
+}
+
+Test(resume, an_interrupted_run_says_how_to_go_on) {
+    int code = shell("$N quantize $M/llama-tied-f16 --calib text.txt --samples 240 --seq-len 64 -o out & p=$!; sleep 0.05; kill -INT $p; wait $p");
+    if (code == 0)
+        return; /* it was done before the signal came */
+    cr_assert_eq(code, 130, "%s", run_err);
+    cr_assert_not_null(strstr(run_err, "--resume"));
+}
+
+/* A full disk (a file size limit here): one line, exit 1, no folder under the final name. */
+Test(resume, a_write_that_fails_leaves_nothing_under_the_final_name) {
+    cr_assert_eq(shell("trap '' XFSZ; ulimit -f 4; " RUN " -o out"), 1, "%s", run_err);
+    cr_assert_not_null(strstr(run_err, "cannot write"));
+    cr_assert_eq(shell("test ! -e out"), 0);
+    cr_assert_eq(shell(RUN " -o out --resume"), 0, "%s", run_err);
+}

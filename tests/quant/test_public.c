@@ -1,0 +1,180 @@
+/* Only what a program that links the library sees. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <nibble/nibble.h>
+#include <pthread.h>
+#include <string.h>
+
+enum { N = 24, K = 80, ROWS = 400, GROUP = 32, GROUPS = 3 };
+static float w[N * K], x[ROWS * K], h[K * K];
+
+typedef struct result {
+    uint8_t codes[N * K];
+    float scales[N * GROUPS], zeros[N * GROUPS], back[N * K];
+    uint32_t g_idx[K];
+    nb_quantize_output out;
+} result;
+
+static double noise(uint64_t *state) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(*state >> 40) / (double)(1 << 24) - 0.5;
+}
+
+static void make(void) {
+    uint64_t state = 1;
+    for (size_t i = 0; i < N * K; i++)
+        w[i] = (float)(0.1 * (noise(&state) + noise(&state)));
+    for (size_t r = 0; r < ROWS; r++) {
+        double common = noise(&state);
+        for (size_t j = 0; j < K; j++)
+            x[r * K + j] = (float)((0.3 + (double)(j % 7)) * (common + 0.4 * noise(&state)));
+    }
+    for (size_t i = 0; i < K; i++)
+        for (size_t j = 0; j < K; j++) {
+            double sum = 0.0;
+            for (size_t r = 0; r < ROWS; r++)
+                sum += (double)x[r * K + i] * (double)x[r * K + j];
+            h[i * K + j] = (float)(sum * 2.0 / ROWS);
+        }
+}
+
+static nb_quantize_options defaults(void) {
+    nb_quantize_options o;
+    cr_assert_eq(nb_quantize_options_init(&o, sizeof o), NB_OK);
+    o.group_size = GROUP;
+    return o;
+}
+
+static nb_quantize_input input(void) {
+    return (nb_quantize_input){.size = sizeof(nb_quantize_input), .n = N, .k = K, .weight = w, .hessian = h};
+}
+
+static nb_status run(const nb_quantize_options *o, const nb_quantize_input *in, result *r, nb_err *err) {
+    r->out = (nb_quantize_output){.size = sizeof r->out, .codes = r->codes, .scales = r->scales, .zeros = r->zeros,
+                                  .g_idx = r->g_idx, .dequantized = r->back};
+    return nb_quantize_matrix(o, in, &r->out, err);
+}
+
+static double loss(const float *q) {
+    double sum = 0.0;
+    for (size_t r = 0; r < N; r++)
+        for (size_t i = 0; i < K; i++)
+            for (size_t j = 0; j < K; j++)
+                sum += (double)(w[r * K + i] - q[r * K + i]) * (double)h[i * K + j] * (double)(w[r * K + j] - q[r * K + j]);
+    return sum / (N * K);
+}
+
+TestSuite(public_quantize, .init = make);
+
+Test(public_quantize, gptq_beats_rtn_and_tells_its_loss) {
+    static result rtn, gptq;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    cr_assert_eq(run(&o, &in, &gptq, NULL), NB_OK);
+    o.method = "rtn";
+    in.hessian = NULL;
+    cr_assert_eq(run(&o, &in, &rtn, NULL), NB_OK);
+    cr_assert_lt(loss(gptq.back), 0.7 * loss(rtn.back));
+    cr_assert_float_eq(gptq.out.loss, loss(gptq.back), 5e-3 * gptq.out.loss);
+    cr_assert_eq(gptq.out.damp_used, 0.01);
+    cr_assert_eq(gptq.out.damp_raised, 0);
+    for (size_t i = 0; i < N * K; i++) {
+        size_t at = i / K * GROUPS + gptq.g_idx[i % K];
+        cr_assert_eq(gptq.back[i], ((float)gptq.codes[i] - gptq.zeros[at]) * gptq.scales[at]);
+    }
+}
+
+/* H made from x by the library differs from ours in rounding only. */
+Test(public_quantize, inputs_instead_of_a_hessian) {
+    static result a, b;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    cr_assert_eq(run(&o, &in, &a, NULL), NB_OK);
+    in.hessian = NULL;
+    in.x = x;
+    in.rows = ROWS;
+    cr_assert_eq(run(&o, &in, &b, NULL), NB_OK);
+    size_t differ = 0;
+    for (size_t i = 0; i < N * K; i++)
+        differ += a.codes[i] != b.codes[i];
+    cr_assert_leq(differ, N * K / 20);
+    cr_assert_float_eq(a.out.loss, b.out.loss, 0.01 * a.out.loss);
+}
+
+Test(public_quantize, rows_may_lie_apart) {
+    static result a, b;
+    static float wide[N * (K + 3)];
+    for (size_t i = 0; i < N; i++)
+        memcpy(wide + i * (K + 3), w + i * K, K * sizeof *w);
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    cr_assert_eq(run(&o, &in, &a, NULL), NB_OK);
+    in.weight = wide;
+    in.ldw = K + 3;
+    cr_assert_eq(run(&o, &in, &b, NULL), NB_OK);
+    cr_assert(!memcmp(a.codes, b.codes, sizeof a.codes));
+}
+
+static void *one_thread(void *arg) {
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    o.threads = 2;
+    return run(&o, &in, arg, NULL) == NB_OK ? arg : NULL;
+}
+
+Test(public_quantize, calls_at_the_same_time_give_the_same_bytes) {
+    static result r[4];
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, one_thread, &r[i]), 0);
+    for (int i = 0; i < 4; i++) {
+        void *done;
+        cr_assert_eq(pthread_join(threads[i], &done), 0);
+        cr_assert_not_null(done);
+        cr_assert(!memcmp(r[0].codes, r[i].codes, sizeof r[0].codes));
+    }
+}
+
+Test(public_quantize, per_channel_symmetric_without_optional_outputs) {
+    static result r;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    o.group_size = 0;
+    o.symmetric = 1;
+    r.out = (nb_quantize_output){.size = sizeof r.out, .codes = r.codes, .scales = r.scales};
+    cr_assert_eq(nb_quantize_matrix(&o, &in, &r.out, NULL), NB_OK);
+    cr_assert_gt(r.scales[N - 1], 0.0f);
+}
+
+Test(public_quantize, misuse_is_a_status_with_a_reason) {
+    static result r;
+    for (int i = 0; i < 15; i++) {
+        nb_quantize_options o = defaults();
+        nb_quantize_input in = input();
+        nb_err err = {0};
+        nb_status want = NB_E_USAGE;
+        float bad = w[5];
+        r.out = (nb_quantize_output){.size = sizeof r.out, .codes = r.codes, .scales = r.scales, .zeros = r.zeros};
+        switch (i) {
+        case 0: o.size = 8; break;
+        case 1: in.size--; break;
+        case 2: r.out.size = 0; break;
+        case 3: in.weight = NULL; break;
+        case 4: r.out.codes = NULL; break;
+        case 5: r.out.zeros = NULL; break;
+        case 6: o.order = NB_ORDER_ACT; break;
+        case 7: in.ldw = K - 1; break;
+        case 8: in.x = x; break;
+        case 9: in.hessian = NULL; break;
+        case 10: o.method = "gtpq"; break;
+        case 11: o.bits = 1; break;
+        case 12: o.group_size = K + 1; break;
+        case 13: o.device = "npu"; break;
+        default: w[5] = NAN; want = NB_E_INPUT; break;
+        }
+        cr_assert_eq(nb_quantize_matrix(&o, &in, &r.out, &err), want, "case %d: %s", i, err.text);
+        cr_assert_neq(err.text[0], 0, "case %d", i);
+        w[5] = bad;
+    }
+    cr_assert_eq(nb_quantize_options_init(NULL, 0), NB_E_USAGE);
+}

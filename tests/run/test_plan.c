@@ -1,0 +1,97 @@
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "host/run/plan.h"
+
+static nb_err err;
+
+Test(override, forms) {
+    nb_override o;
+    cr_assert_eq(nb_override_parse("*.down_proj:bits=8,group-size=32", &o, NULL), NB_OK);
+    cr_assert(!strcmp(o.pattern, "*.down_proj") && o.has_bits && o.bits == 8 && o.has_group && o.group_size == 32 && !o.has_skip);
+    nb_override_free(&o);
+    cr_assert_eq(nb_override_parse("re:model\\.layers\\.[01]\\..*:skip", &o, NULL), NB_OK);
+    cr_assert(o.regex && !strcmp(o.pattern, "model\\.layers\\.[01]\\..*") && o.has_skip && o.skip);
+    nb_override_free(&o);
+    cr_assert_eq(nb_override_parse("x:group_size=-1", &o, NULL), NB_OK);
+    cr_assert_eq(o.group_size, -1);
+    nb_override_free(&o);
+}
+
+Test(override, bad_forms_are_usage_errors) {
+    static const char *const bad[] = {"", "x", ":skip", "x:", "x:bits", "x:bits=5", "x:bits=4x", "x:group-size=0", "x:colour=3",
+                                      "re:(:skip", "x:bits=99999999999999999999"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        nb_override o;
+        cr_assert_eq(nb_override_parse(bad[i], &o, &err), NB_E_USAGE, "\"%s\"", bad[i]);
+    }
+}
+
+static nb_model *open_tiny(const char *name) {
+    static char path[512];
+    nb_model *model;
+    snprintf(path, sizeof path, "%s/golden/models/%s", NB_TEST_DATA, name);
+    cr_assert_eq(nb_model_open(path, &model, &err), NB_OK, "%s", err.text);
+    return model;
+}
+
+static nb_run_options options(void) {
+    return (nb_run_options){.model = "in", .out = "out", .method = "gptq", .format = "gptq", .calib = "self", .device = "cpu",
+                            .bits = 4, .symmetric = true, .order = NB_ORDER_GROUP_AWARE, .damp = 0.01, .samples = 4,
+                            .seq_len = 32};
+}
+
+/* hidden 64, intermediate 128: 64 is the largest of 128, 64, 32 that divides both. */
+Test(plan, auto_group_divides_every_k) {
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    nb_plan plan;
+    cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK, "%s", err.text);
+    cr_assert_eq(plan.group_size, 64);
+    cr_assert_eq(plan.count, 2 * NB_LIN_COUNT);
+    /* symmetric 4-bit, group 64: codes 4, scale 16/64, packed zeros 4/64 bits, and a g_idx of 32 bits per input */
+    cr_assert_gt(plan.bits_per_weight, 4.0 + 20.0 / 64);
+    cr_assert_lt(plan.bits_per_weight, 4.0 + 20.0 / 64 + 32.0 / 32);
+    nb_plan_free(&plan);
+    nb_model_close(model);
+}
+
+Test(plan, a_group_that_does_not_divide_is_refused_with_sizes_that_do) {
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    nb_plan plan;
+    o.group_size = 128;
+    cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_E_USAGE);
+    cr_assert_not_null(strstr(err.item, "model.layers.0."));
+    cr_assert_not_null(strstr(err.text, "K = 64"));
+    cr_assert_not_null(strstr(err.text, "16, 32, 64"));
+    nb_model_close(model);
+}
+
+Test(plan, overrides_apply_in_order_and_must_match) {
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    nb_override ov[3];
+    nb_plan plan;
+    cr_assert_eq(nb_override_parse("*:bits=8", &ov[0], NULL), NB_OK);
+    cr_assert_eq(nb_override_parse("re:.*layers\\.1\\.mlp\\..*:bits=3,group-size=32", &ov[1], NULL), NB_OK);
+    cr_assert_eq(nb_override_parse("model.layers.0.self_attn.q_proj:skip", &ov[2], NULL), NB_OK);
+    o.overrides = ov;
+    o.n_overrides = 3;
+    cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK, "%s", err.text);
+    for (size_t i = 0; i < plan.count; i++) {
+        const nb_plan_item *it = &plan.items[i];
+        bool mlp1 = it->layer == 1 && it->lin >= NB_LIN_GATE;
+        cr_assert_eq(it->bits, mlp1 ? 3 : 8, "%s", it->name);
+        cr_assert(it->skip || it->group_size == (mlp1 ? 32u : 64u), "%s: %zu", it->name, it->group_size);
+        cr_assert_eq(it->skip, it->layer == 0 && it->lin == NB_LIN_Q);
+    }
+    nb_plan_free(&plan);
+    nb_override_free(&ov[2]);
+    cr_assert_eq(nb_override_parse("model.layers.9.*:skip", &ov[2], NULL), NB_OK);
+    cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_E_USAGE);
+    cr_assert_not_null(strstr(err.text, "matches no module"));
+    for (int i = 0; i < 3; i++)
+        nb_override_free(&ov[i]);
+    nb_model_close(model);
+}
