@@ -40,7 +40,9 @@ static nb_status write_own(const nb_model *model, nb_stream *stream, const nb_ru
     nb_logf(log, NB_LOG_WARN, "no calibration text given: the model writes %zu sequences of %zu tokens itself; real text (--calib "
                               "FILE) is better", w.samples, w.seq_len);
     NB_TRY(nb_calloc(w.samples * w.seq_len, sizeof *w.ids, "calibration tokens", &w.ids, err));
-    nb_status status = nb_generate_batch(model, stream, bos, o->seed, w.samples, w.seq_len, w.ids, err);
+    nb_batch_options b = {.sequences = w.samples, .length = w.seq_len, .bos = bos,
+                          .sampling = nb_sampling_for_calibration(o->seed)};
+    nb_status status = nb_generate_batch(model, stream, &b, w.ids, err);
     if (status != NB_OK) {
         nb_windows_free(&w);
         return status;
