@@ -4,28 +4,50 @@
 
 #include "host/base/size.h"
 
-/* KC floats of a B panel (32 wide) fill half of a 48 KiB L1; MC x KC of A and NC x KC of B stay in a 1 MiB L2. TILE_M
- * is a multiple of all row widths (14, 6, 4) and MC as well. */
-enum { KC = 256, MC = 168, TILE_M = 504, TILE_N = 256 };
+/* KC floats of a B panel (32 wide) fill most of a 48 KiB L1, MC x KC of A a fraction of a 1 MiB L2; a tile's packed B comes
+ * from L2 or L3 once for each MC rows. MC is a multiple of all row widths (14, 6, 4), as tiles are of MC. */
+#ifndef KCV
+#define KCV 256
+#endif
+enum { KC = KCV, MC = 168 };
+
+/* Tiles of C from the largest down; the first that gives MANY tasks is taken, so that packing is spread over many products
+ * and there still is work for many workers. Depends on the shape alone. */
+enum { MANY = 16 };
+static const struct {
+    size_t m, n;
+} tile_sizes[] = {{1008, 1024}, {504, 1024}, {504, 512}, {336, 512}, {168, 512}, {168, 256}};
 
 typedef struct run {
     const nb__sgemm_isa *isa;
     const nb__sgemm_job *job;
     nb_pool *pool;
-    size_t tiles_m, k_chunk;
+    size_t tile_m, tile_n, tiles_m, k_chunk;
 } run;
 
 static size_t round_up(size_t x, size_t to) {
     return nb_ceil_div(x, to) * to;
 }
 
-/* Scratch of a worker, in floats: an A block, a B block, a row. */
+/* Equal tiles, as large as the chosen size allows. */
+static void choose_tiles(run *r) {
+    const nb__sgemm_job *job = r->job;
+    enum { N_SIZES = sizeof tile_sizes / sizeof *tile_sizes };
+    size_t i = 0;
+    while (i + 1 < N_SIZES && nb_ceil_div(job->m, tile_sizes[i].m) * nb_ceil_div(job->n, tile_sizes[i].n) < MANY)
+        i++;
+    r->tile_m = round_up(nb_ceil_div(job->m, nb_ceil_div(job->m, tile_sizes[i].m)), r->isa->mr);
+    r->tile_n = round_up(nb_ceil_div(job->n, nb_ceil_div(job->n, tile_sizes[i].n)), r->isa->nr);
+    r->tiles_m = nb_ceil_div(job->m, r->tile_m);
+}
+
+/* Scratch of a worker, in floats: an A block, a B block, rows. */
 static size_t a_floats(const run *r) {
     return round_up(MC, r->isa->mr) * r->k_chunk;
 }
 
 static size_t b_floats(const run *r) {
-    return round_up(TILE_N, r->isa->nr) * r->k_chunk;
+    return r->tile_n * r->k_chunk;
 }
 
 static void pack_block(nb__pack_fn *pack, const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width,
@@ -61,8 +83,8 @@ static void block_product(const run *r, const float *pa, const float *pb, size_t
 static void tile_task(void *arg, size_t task, unsigned worker) {
     const run *r = arg;
     const nb__sgemm_job *job = r->job;
-    size_t i0 = task % r->tiles_m * TILE_M, j0 = task / r->tiles_m * TILE_N;
-    size_t rows = nb_min(TILE_M, job->m - i0), cols = nb_min(TILE_N, job->n - j0);
+    size_t i0 = task % r->tiles_m * r->tile_m, j0 = task / r->tiles_m * r->tile_n;
+    size_t rows = nb_min(r->tile_m, job->m - i0), cols = nb_min(r->tile_n, job->n - j0);
     if (job->lower && j0 >= i0 + rows)
         return;
     float *pa = nb_pool_scratch(r->pool, worker, 0), *pb = pa + a_floats(r), *row = pb + b_floats(r);
@@ -97,35 +119,14 @@ nb_status nb__sgemm_run(nb_pool *pool, const nb__sgemm_isa *isa, const nb__sgemm
         run_empty(job);
         return NB_OK;
     }
-    run r = {.isa = isa, .job = job, .pool = pool, .tiles_m = nb_ceil_div(job->m, TILE_M)};
+    run r = {.isa = isa, .job = job, .pool = pool};
+    choose_tiles(&r);
     r.k_chunk = nb_ceil_div(job->k, nb_ceil_div(job->k, KC));
-    size_t floats = a_floats(&r) + b_floats(&r) + job->k, bytes;
+    size_t rows = nb_max(NB_PACK_ROWS * (r.k_chunk + NB_PACK_SLACK), job->k);
+    size_t floats = a_floats(&r) + b_floats(&r) + rows, bytes;
     if (!nb_mul(floats, sizeof(float), &bytes))
         return nb_fail_memory(err, SIZE_MAX, "a matrix product");
     NB_TRY(nb_pool_reserve(pool, bytes, err));
-    nb_pool_run(pool, r.tiles_m * nb_ceil_div(job->n, TILE_N), tile_task, &r);
+    nb_pool_run(pool, r.tiles_m * nb_ceil_div(job->n, r.tile_n), tile_task, &r);
     return NB_OK;
-}
-
-void nb__pack_f32_rows(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
-                       float *dst) {
-    const nb__f32_operand *o = operand;
-    (void)scratch;
-    if (rows < width)
-        memset(dst, 0, ks * width * sizeof *dst);
-    for (size_t r = 0; r < rows; r++) {
-        const float *src = o->data + (row + r) * o->ld + k0;
-        for (size_t kk = 0; kk < ks; kk++)
-            dst[kk * width + r] = src[kk];
-    }
-}
-
-void nb__pack_f32_cols(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
-                       float *dst) {
-    const nb__f32_operand *o = operand;
-    (void)scratch;
-    if (rows < width)
-        memset(dst, 0, ks * width * sizeof *dst);
-    for (size_t kk = 0; kk < ks; kk++)
-        memcpy(dst + kk * width, o->data + (k0 + kk) * o->ld + row, rows * sizeof *dst);
 }

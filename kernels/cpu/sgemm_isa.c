@@ -39,7 +39,7 @@ static float dot_plain(const float *x, const float *y, size_t k) {
     return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
-const nb__sgemm_isa nb__sgemm_plain = {PLAIN_MR, PLAIN_NR, tile_plain, dot_plain};
+const nb__sgemm_isa nb__sgemm_plain = {PLAIN_MR, PLAIN_NR, tile_plain, dot_plain, nb__strip_plain, nb__pack_f32_rows};
 
 #if defined(__x86_64__)
 
@@ -100,7 +100,7 @@ NB_TARGET_AVX2 static float dot_avx2(const float *x, const float *y, size_t k) {
     return (((p[0] + p[4]) + (p[1] + p[5])) + ((p[2] + p[6]) + (p[3] + p[7]))) + tail;
 }
 
-const nb__sgemm_isa nb__sgemm_avx2 = {AVX2_MR, AVX2_NR, tile_avx2, dot_avx2};
+const nb__sgemm_isa nb__sgemm_avx2 = {AVX2_MR, AVX2_NR, tile_avx2, dot_avx2, nb__strip_avx2, nb__pack_rows_avx2};
 
 /* ---- AVX-512: 14 x 32 in 28 of 32 registers ---- */
 
@@ -155,6 +155,6 @@ NB_TARGET_AVX512 static float dot_avx512(const float *x, const float *y, size_t 
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
 }
 
-const nb__sgemm_isa nb__sgemm_avx512 = {AVX512_MR, AVX512_NR, tile_avx512, dot_avx512};
+const nb__sgemm_isa nb__sgemm_avx512 = {AVX512_MR, AVX512_NR, tile_avx512, dot_avx512, nb__strip_avx512, nb__pack_rows_avx512};
 
 #endif
