@@ -68,6 +68,8 @@ static uint32_t special(const sim_warp *w, int id, uint32_t lane)
     case 23: case 24: return l->prog->static_shared + l->dyn_shared;
     case 25: return l->serial;
     case 27: case 29: return 1;
+    case 30: return (uint32_t)(l->grid_ws >> 32); /* cooperative groups' grid workspace */
+    case 31: return (uint32_t)l->grid_ws;
     default: return 0;
     }
 }

@@ -160,7 +160,8 @@ static const char *const sreg_names[] = {
     "%ctaid.y", "%ctaid.z", "%nctaid.x", "%nctaid.y", "%nctaid.z", "%laneid", "%warpid",
     "%nwarpid", "%smid",    "%nsmid",   "%lanemask_eq", "%lanemask_le", "%lanemask_lt", "%lanemask_ge",
     "%lanemask_gt", "%dynamic_smem_size", "%total_smem_size", "%aggr_smem_size", "%gridid",
-    "%cluster_ctaid.x", "%cluster_nctaid.x", "%cluster_ctarank", "%cluster_nctarank", NULL};
+    "%cluster_ctaid.x", "%cluster_nctaid.x", "%cluster_ctarank", "%cluster_nctarank",
+    "%envreg1", "%envreg2", NULL};
 
 static int32_t sreg_slot(sim_dec *d, const ptx_operand *o)
 {

@@ -334,7 +334,16 @@ CUresult drv_launch(const sim_node *n)
     l->cooperative = n->cooperative;
     l->strict = sim_opt.strict != 0;
     memcpy(l->params, n->params, sizeof l->params);
+    if (l->cooperative) {
+        l->grid_ws = sim_mem_alloc(1024, true);
+        if (l->grid_ws) {
+            memset(sim_host(l->grid_ws), 0, 1024);
+            sim_mem_mark(l->grid_ws, 1024, 1);
+        }
+    }
     int e = sim_run(l);
+    if (l->grid_ws)
+        sim_mem_free(l->grid_ws);
     free(l);
     if (e)
         drv_sticky = (CUresult)e;

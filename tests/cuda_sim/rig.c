@@ -1,6 +1,7 @@
 #include "rig.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,4 +119,46 @@ long long rig_counter(const char *key)
     snprintf(q, sizeof q, "\"%s\": ", key);
     const char *p = strstr(cuda_sim_report(), q);
     return p ? strtoll(p + strlen(q), NULL, 10) : -1;
+}
+
+/* Scalar f16, written apart from the simulator's: by the value, not by the bits. */
+float rig_float(uint16_t h)
+{
+    int e = h >> 10 & 31, m = h & 1023;
+    float v = e == 0 ? ldexpf((float)m, -24) : e == 31 ? (m ? NAN : INFINITY) : ldexpf((float)(m + 1024), e - 25);
+    return h & 0x8000 ? -v : v;
+}
+
+/* Rounding to nearest even of any double. */
+uint16_t rig_half(double x)
+{
+    uint16_t s = signbit(x) ? 0x8000 : 0;
+    double a = fabs(x);
+    if (isnan(x))
+        return 0x7fff;
+    if (a >= 65520.0)
+        return (uint16_t)(s | 0x7c00);
+    int e;
+    frexp(a, &e);
+    e = e - 1 < -14 ? -14 : e - 1;
+    double q = nearbyint(ldexp(a, 10 - e)); /* in units of the last place */
+    if (q < 1024.0)
+        return (uint16_t)(s | (uint16_t)q);
+    if (q >= 2048.0) {
+        q /= 2;
+        e++;
+    }
+    return (uint16_t)(s | (e + 15) << 10 | ((int)q - 1024));
+}
+
+/* Nearest bf16 (ties to even) of a normal double, as a float. */
+float rig_bf16_round(double x)
+{
+    if (x == 0.0 || isnan(x) || isinf(x))
+        return (float)x;
+    int e;
+    frexp(x, &e);
+    e = e < -125 ? -125 : e;
+    double v = ldexp(nearbyint(ldexp(x, 8 - e)), e - 8);
+    return fabs(v) >= 0x1p128 ? copysignf(INFINITY, (float)x) : (float)v;
 }

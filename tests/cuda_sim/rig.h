@@ -24,6 +24,10 @@ CUresult rig_launch(CUfunction f, unsigned grid, unsigned block, unsigned dyn, v
 /* A whole module around one body: kernel k(u64 out, u64 a, u64 b, u64 c), registers declared by the
  * caller in `decl`. Loads it and returns the function. */
 CUfunction rig_ptx(int target, const char *decl, const char *body);
+/* Scalar f16 of the tests. */
+float rig_float(uint16_t h);
+uint16_t rig_half(double x);
+float rig_bf16_round(double x);
 uint64_t rig_rand(uint64_t *s);
 /* Unsigned number after "key": in the last launch's report, -1 when absent. */
 long long rig_counter(const char *key);

@@ -144,7 +144,11 @@ static void global_note(sim_warp *w, const sim_insn *in, int lane, uint64_t addr
                         bool strong)
 {
     sim_grec *s = record(w, addr);
-    const uint32_t me = w->gid + 1, now = w->cta->clock;
+    const uint32_t me = w->gid + 1;
+    uint32_t now = w->cta->clock;
+    /* A relaxed write behind a fence is the tail of a release: who acquires it is after the write too. */
+    if (write && strong && w->fence && w->fence->t[w->gid] < now && !(in->flags & MF_RELEASE))
+        now = w->fence->t[w->gid];
     if (write) {
         const bool same = s->wid == me && s->wts == now;
         s->wlane = same && s->wlane != lane ? MANY : (uint8_t)lane;

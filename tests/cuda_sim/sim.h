@@ -247,6 +247,7 @@ struct sim_launch {
     int threads_per_cta, warps_per_cta, resident, occupancy;
     bool strict, parallel, cooperative;
     uint32_t serial;
+    uint64_t grid_ws; /* cooperative launch: barrier word of this_grid().sync() */
     pthread_mutex_t lock;
     sim_opstat *stat;   /* merged */
     sim_memstat *mem;
