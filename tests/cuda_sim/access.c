@@ -217,6 +217,8 @@ void sim_access(sim_warp *w, const sim_insn *in, uint32_t m, unsigned n, unsigne
             const uint64_t *a = sim_r64(w, in->a);
             LANES off[i] = (uint32_t)(a[i] + (uint64_t)(int64_t)in->off);
         }
+        w->last_addr = off[__builtin_ctz(m)];
+        w->last_ld = in;
         sim_access_shared(w, in, m, off, n, how, ptr);
         return;
     }

@@ -107,7 +107,7 @@ static bool all_stuck(const sim_runner *r)
 
 static void watch(sim_runner *r)
 {
-    if (r->steps - r->progress < 100000)
+    if (r->steps - r->progress < 1000000)
         return;
     if (all_stuck(r))
         sim_deadlock(r);

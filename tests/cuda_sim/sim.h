@@ -199,6 +199,7 @@ struct sim_warp {
     sim_vc *known, *fence, *pending;
     /* deadlock proof */
     uint64_t spin_hash, spin_power, spin_len, spin_epoch;
+    uint32_t spin_visit;
     bool cycling;
     uint64_t last_addr;
     const sim_insn *last_ld;

@@ -81,8 +81,8 @@ static uint64_t hash_state(const sim_warp *w)
 static void watch_spin(sim_warp *w)
 {
     sim_runner *r = w->run;
-    if (r->steps - r->progress < 100000)
-        return;
+    if (r->steps - r->progress < 1000000 || !w->last_ld || (++w->spin_visit & 15u))
+        return; /* a loop that reads nothing waits for nobody */
     if (w->spin_epoch != r->progress) {
         w->spin_epoch = r->progress;
         w->cycling = false;
