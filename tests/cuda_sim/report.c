@@ -13,12 +13,12 @@ const char *const sim_class_name[CL_COUNT] = {
 
 void sim_complain(const char *fmt, ...)
 {
+    char line[1400];
     va_list ap;
     va_start(ap, fmt);
-    fputs("cuda_sim: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
+    fprintf(stderr, "cuda_sim: %s\n", line); /* one write */
 }
 
 void sim_where(char *buf, size_t n, const sim_program *p, const sim_insn *in)
