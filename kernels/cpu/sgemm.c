@@ -6,10 +6,7 @@
 
 /* KC floats of a B panel (32 wide) fill most of a 48 KiB L1, MC x KC of A a fraction of a 1 MiB L2; a tile's packed B comes
  * from L2 or L3 once for each MC rows. MC is a multiple of all row widths (14, 6, 4), as tiles are of MC. */
-#ifndef KCV
-#define KCV 256
-#endif
-enum { KC = KCV, MC = 168 };
+enum { KC = 512, MC = 168 };
 
 /* Tiles of C from the largest down; the first that gives MANY tasks is taken, so that packing is spread over many products
  * and there still is work for many workers. Depends on the shape alone. */

@@ -110,8 +110,13 @@ NB_TARGET_AVX512 static void tile_avx512(size_t ks, const float *a, const float 
                                          size_t cols, float alpha, bool load) {
     __m512 acc[AVX512_MR][2];
 #pragma GCC unroll 14
-    for (int r = 0; r < AVX512_MR; r++)
+    for (int r = 0; r < AVX512_MR; r++) {
         acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+        if ((size_t)r < rows) { /* C comes while the sums run */
+            _mm_prefetch((const char *)(c + (size_t)r * ldc), _MM_HINT_T0);
+            _mm_prefetch((const char *)(c + (size_t)r * ldc + cols - 1), _MM_HINT_T0);
+        }
+    }
     for (size_t kk = 0; kk < ks; kk++, a += AVX512_MR, b += AVX512_NR) {
         __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
 #pragma GCC unroll 14

@@ -92,32 +92,28 @@ NB_TARGET_AVX512 static inline __attribute__((always_inline)) void square16(__m5
     }
 }
 
+/* A panel of 14 columns takes whole vectors, each row's last two lanes being overwritten by the next row, and only the last
+ * row of the panel is cut. The same place of the next strip of rows is fetched ahead: rows lie pages apart, where hardware does
+ * not look. */
 NB_TARGET_AVX512 void nb__strip_avx512(const float *src, size_t ld, size_t rows, size_t ks, size_t width, size_t cols,
                                        float *dst) {
     __mmask16 keep = (__mmask16)((1u << cols) - 1u);
+    bool whole = cols == 16 || cols == width;
     for (size_t kk = 0; kk < ks; kk += 16) {
         size_t len = nb_min(16, ks - kk);
         __mmask16 part = (__mmask16)((1u << len) - 1u);
         __m512 v[16];
-        if (rows == 16) {
 #pragma GCC unroll 16
-            for (size_t r = 0; r < 16; r++)
-                v[r] = _mm512_maskz_loadu_ps(part, src + r * ld + kk);
-        } else if (rows == 14) {
-#pragma GCC unroll 14
-            for (size_t r = 0; r < 14; r++)
-                v[r] = _mm512_maskz_loadu_ps(part, src + r * ld + kk);
-            v[14] = v[15] = _mm512_setzero_ps();
-        } else {
-#pragma GCC unroll 16
-            for (size_t r = 0; r < 16; r++)
-                v[r] = r < rows ? _mm512_maskz_loadu_ps(part, src + r * ld + kk) : _mm512_setzero_ps();
+        for (size_t r = 0; r < 16; r++) {
+            v[r] = r < rows ? _mm512_maskz_loadu_ps(part, src + r * ld + kk) : _mm512_setzero_ps();
+            if (r < cols)
+                _mm_prefetch((const char *)((uintptr_t)(src + kk) + (cols + r) * ld * sizeof *src), _MM_HINT_T0);
         }
         square16(v);
-        if (len == 16) {
+        if (whole && kk + 16 < ks) {
 #pragma GCC unroll 16
             for (size_t i = 0; i < 16; i++)
-                _mm512_mask_storeu_ps(dst + (kk + i) * width, keep, v[i]);
+                _mm512_storeu_ps(dst + (kk + i) * width, v[i]);
         } else {
 #pragma GCC unroll 16
             for (size_t i = 0; i < 16; i++)
