@@ -5,6 +5,7 @@
 #include "cuda_sim.h"
 
 #include <cuda.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,21 @@ CUresult rig_launch(CUfunction f, unsigned grid, unsigned block, unsigned dyn, v
 /* A whole module around one body: kernel k(u64 out, u64 a, u64 b, u64 c), registers declared by the
  * caller in `decl`. Loads it and returns the function. */
 CUfunction rig_ptx(int target, const char *decl, const char *body);
+/* Runs one instruction over n elements. sig: kinds of destination and sources, h 16, w 32, x 64 bits,
+ * p predicate; a literal tail (", 0xea") may follow the opcode's operands. Slots are 64-bit, used from
+ * the low end; out keeps `keep` where element i has i % 3 == 1 and masked is set (lane predicated off). */
+typedef struct rig_case {
+    const char *op, *sig, *tail;
+    int target;
+    bool masked;
+} rig_case;
+void rig_op(const rig_case *t, const uint64_t *a, const uint64_t *b, const uint64_t *c, uint64_t *out, int n);
+#define RIG_KEEP 0x5a5a5a5a5a5a5a5aull
+/* Random 64-bit values with edges (0, 1, -1, powers of two, extremes of every width) mixed in. */
+void rig_ints(uint64_t *v, int n, uint64_t seed);
+/* Random f32 bit patterns with specials: zeros, subnormals, infinities, NaN, near-equal values. */
+void rig_f32s(uint64_t *v, int n, uint64_t seed);
+void rig_f64s(uint64_t *v, int n, uint64_t seed);
 /* Scalar f16 of the tests. */
 float rig_float(uint16_t h);
 uint16_t rig_half(double x);
