@@ -294,9 +294,11 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
 static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     nb_str s = {0};
     nb_status status = NB_OK;
-    size_t ragged = 0, odd_n = 0, odd_k = 0;
+    size_t ragged = 0, odd_n = 0, odd_k = 0, mixed = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
+        size_t own = plan->group_size < 0 ? it->k : (size_t)plan->group_size;
+        mixed += !it->skip && (it->bits != plan->config.bits || it->group_size != own);
         ragged += !it->skip && it->k % it->group_size != 0;
         odd_n += !it->skip && it->n % 64 != 0;
         odd_k += !it->skip && it->k % 128 != 0;
@@ -304,6 +306,9 @@ static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err)
     if (ragged)
         NB_GO(nb_str_addf(&s, err, "%zu linears have a short last group: GPTQModel, Transformers and vLLM will not load this\n",
                           ragged));
+    if (mixed)
+        NB_GO(nb_str_addf(&s, err, "%zu linears have bits or a group size of their own: GPTQModel's own loader reads that, "
+                                   "Transformers does not\n", mixed));
     if (!o->symmetric)
         NB_GO(nb_str_addf(&s, err, "asymmetric %s: Transformers with GPTQModel loads it; vLLM's Marlin kernel takes symmetric only\n",
                           plan->config.format));
