@@ -15,7 +15,7 @@ enum { NAMES = sizeof names / sizeof *names, TOKENS = 256 + 6 };
 
 static nb_tokenizer *named(size_t which) {
     static char text[256][4];
-    static const char *const more[] = {"th", "the", "\xC4\xA0" "x", "12", "<s>", "ab"};
+    static const char *const more[] = {"th", "the", ("\xC4\xA0" "x"), "12", "<s>", "ab"};
     nb_bytes tokens[TOKENS], merges[] = {{"t h", 3}, {"th e", 4}, {"\xC4\xA0 x", 4}, {"1 2", 3}, {"a b", 3}};
     int32_t types[TOKENS];
     for (unsigned i = 0; i < TOKENS; i++) {
