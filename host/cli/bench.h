@@ -21,14 +21,20 @@ typedef struct nb_bench_shape {
     size_t ring; /* copies of the weight that are used in turn */
 } nb_bench_shape;
 
-/* A row's operation on random data. NB_E_UNSUPPORTED where the operation has no bench case or not for this shape. */
-nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_shape *shape, nb_bench_item *out, nb_err *err);
+/* A row's operation on random data. NB_E_UNSUPPORTED where the operation has no bench case or not
+ * for this shape. */
+nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_shape *shape,
+                       nb_bench_item *out, nb_err *err);
 
-/* Reading `bytes` of memory with all workers of the device's pool, as fast as loads go; `copies` such areas in turn. */
-nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench_item *out, nb_err *err);
+/* Reading `bytes` of memory with all workers of the device's pool, as fast as loads go; `copies`
+ * such areas in turn. */
+nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench_item *out,
+                        nb_err *err);
 
-/* f32 Y = X W^T by a BLAS that is found at run time: "openblas" or "onednn". NB_E_UNSUPPORTED where it is not installed. */
-nb_status nb_bench_peer(const char *peer, unsigned threads, const nb_bench_shape *shape, nb_bench_item *out, nb_err *err);
+/* f32 Y = X W^T by a BLAS that is found at run time: "openblas" or "onednn". NB_E_UNSUPPORTED where
+ * it is not installed. */
+nb_status nb_bench_peer(const char *peer, unsigned threads, const nb_bench_shape *shape,
+                        nb_bench_item *out, nb_err *err);
 
 /* ---- results (bench_report.c) ---- */
 
@@ -37,9 +43,11 @@ typedef struct nb_bench_result {
     nb_bench_shape shape;
     unsigned threads;
     size_t samples, repeats;
-    double min, median, spread; /* seconds an operation; spread is (90th - 10th percentile) / median */
+    double min, median,
+        spread; /* seconds an operation; spread is (90th - 10th percentile) / median */
     double bytes, flops;
-    double roof; /* least time that the measured bandwidth allows for `bytes`, seconds; 0 where not measured */
+    double roof; /* least time that the measured bandwidth allows for `bytes`, seconds; 0 where not
+                    measured */
 } nb_bench_result;
 
 typedef struct nb_bench_results {

@@ -39,7 +39,8 @@ static nb_status case_run(void *state, size_t iteration, nb_err *err) {
     if (c->row->op == NB_OP_qgemm || c->row->op == NB_OP_qgemm_i8) {
         struct nb_qgemm_i8_args args = c->args.qgemm;
         args.g.w.data = nb_mem_at(args.g.w.data, iteration % c->shape.ring * c->weight_bytes);
-        NB_TRY(nb_launch_row(c->stream, c->row, c->row->op == NB_OP_qgemm ? (const void *)&args.g : &args, err));
+        NB_TRY(nb_launch_row(c->stream, c->row,
+                             c->row->op == NB_OP_qgemm ? (const void *)&args.g : &args, err));
     } else {
         NB_TRY(nb_launch_row(c->stream, c->row, &c->args, err));
     }
@@ -66,7 +67,8 @@ static nb_status floats(bench_case *c, size_t count, nb_mem *out, nb_err *err) {
     return status;
 }
 
-/* A packed symmetric weight with f16 scales; any bytes are codes, and scales of about 1/100 are put among them. */
+/* A packed symmetric weight with f16 scales; any bytes are codes, and scales of about 1/100 are put
+ * among them. */
 static nb_status packed_case(bench_case *c, nb_err *err) {
     const nb_bench_shape *s = &c->shape;
     nb_qtensor q;
@@ -85,11 +87,13 @@ static nb_status packed_case(bench_case *c, nb_err *err) {
     nb_status status = nb_packed_new(c->stream, &q, &p, err);
     nb_qtensor_free(&q);
     NB_TRY(status);
-    *a = (struct nb_qgemm_args){.m = s->m, .w = p->w, .ldx = s->k, .ldy = s->n, .x_type = NB_F32, .y_type = NB_F32};
+    *a = (struct nb_qgemm_args){
+        .m = s->m, .w = p->w, .ldx = s->k, .ldy = s->n, .x_type = NB_F32, .y_type = NB_F32};
     c->weight_bytes = p->w.data.bytes;
     NB_GO(buffer(c, s->ring, c->weight_bytes, &a->w.data, err));
     for (size_t i = 0; i < s->ring; i++)
-        NB_GO(nb_copy(c->stream, nb_mem_at(a->w.data, i * c->weight_bytes), p->w.data, c->weight_bytes, err));
+        NB_GO(nb_copy(c->stream, nb_mem_at(a->w.data, i * c->weight_bytes), p->w.data,
+                      c->weight_bytes, err));
     NB_GO(floats(c, s->m * s->k, &a->x, err));
     NB_GO(buffer(c, s->m * s->n, sizeof(float), &a->y, err));
     NB_GO(nb_packed_workspace(p, s->m, mode, &work, err));
@@ -102,7 +106,14 @@ out:
 static nb_status matmul_case(bench_case *c, nb_err *err) {
     const nb_bench_shape *s = &c->shape;
     struct nb_matmul_args *a = &c->args.matmul;
-    *a = (struct nb_matmul_args){.m = s->m, .n = s->n, .k = s->k, .lda = s->k, .ldb = s->k, .ldc = s->n, .trans_b = true, .alpha = 1.0f};
+    *a = (struct nb_matmul_args){.m = s->m,
+                                 .n = s->n,
+                                 .k = s->k,
+                                 .lda = s->k,
+                                 .ldb = s->k,
+                                 .ldc = s->n,
+                                 .trans_b = true,
+                                 .alpha = 1.0f};
     NB_TRY(floats(c, s->m * s->k, &a->a, err));
     NB_TRY(floats(c, s->n * s->k, &a->b, err));
     return buffer(c, s->m * s->n, sizeof(float), &a->c, err);
@@ -111,7 +122,8 @@ static nb_status matmul_case(bench_case *c, nb_err *err) {
 static nb_status linear_case(bench_case *c, nb_err *err) {
     const nb_bench_shape *s = &c->shape;
     struct nb_linear_args *a = &c->args.linear;
-    *a = (struct nb_linear_args){.m = s->m, .n = s->n, .k = s->k, .ldx = s->k, .ldy = s->n, .w_type = NB_F16};
+    *a = (struct nb_linear_args){
+        .m = s->m, .n = s->n, .k = s->k, .ldx = s->k, .ldy = s->n, .w_type = NB_F16};
     NB_TRY(floats(c, s->m * s->k, &a->x, err));
     NB_TRY(buffer(c, s->n * s->k, sizeof(uint16_t), &a->w, err));
     return buffer(c, s->m * s->n, sizeof(float), &a->y, err);
@@ -121,7 +133,8 @@ static nb_status rtn_case(bench_case *c, nb_err *err) {
     const nb_bench_shape *s = &c->shape;
     struct nb_rtn_args *a = &c->args.rtn;
     size_t groups = nb_ceil_div(s->k, s->group);
-    *a = (struct nb_rtn_args){.n = s->n, .k = s->k, .group = s->group, .ldw = s->k, .bits = s->bits};
+    *a =
+        (struct nb_rtn_args){.n = s->n, .k = s->k, .group = s->group, .ldw = s->k, .bits = s->bits};
     NB_TRY(floats(c, s->n * s->k, &a->w, err));
     NB_TRY(floats(c, s->n * groups, &a->scales, err));
     NB_TRY(buffer(c, s->n * groups, sizeof(float), &a->zeros, err));
@@ -143,22 +156,30 @@ static nb_status range_case(bench_case *c, nb_err *err) {
     const nb_bench_shape *s = &c->shape;
     struct nb_group_range_args *a = &c->args.range;
     size_t groups = nb_ceil_div(s->k, s->group);
-    *a = (struct nb_group_range_args){.n = s->n, .k = s->k, .group = s->group, .ldw = s->k, .bits = s->bits, .scale_type = NB_F16};
+    *a = (struct nb_group_range_args){.n = s->n,
+                                      .k = s->k,
+                                      .group = s->group,
+                                      .ldw = s->k,
+                                      .bits = s->bits,
+                                      .scale_type = NB_F16};
     NB_TRY(floats(c, s->n * s->k, &a->w, err));
     NB_TRY(buffer(c, s->n * groups, sizeof(float), &a->scales, err));
     return buffer(c, s->n * groups, sizeof(float), &a->zeros, err);
 }
 
-nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_shape *shape, nb_bench_item *out, nb_err *err) {
+nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_shape *shape,
+                       nb_bench_item *out, nb_err *err) {
     typedef nb_status maker(bench_case *, nb_err *);
     static maker *const makers[NB_OP_COUNT] = {
-        [NB_OP_qgemm] = packed_case, [NB_OP_qgemm_i8] = packed_case, [NB_OP_matmul] = matmul_case,
-        [NB_OP_linear] = linear_case, [NB_OP_rtn] = rtn_case,        [NB_OP_dequant] = dequant_case,
+        [NB_OP_qgemm] = packed_case,      [NB_OP_qgemm_i8] = packed_case,
+        [NB_OP_matmul] = matmul_case,     [NB_OP_linear] = linear_case,
+        [NB_OP_rtn] = rtn_case,           [NB_OP_dequant] = dequant_case,
         [NB_OP_group_range] = range_case,
     };
     bench_case *c;
     if (!makers[row->op])
-        return nb_fail(err, NB_E_UNSUPPORTED, "the operation %s has no bench case", nb_op_name(row->op));
+        return nb_fail(err, NB_E_UNSUPPORTED, "the operation %s has no bench case",
+                       nb_op_name(row->op));
     NB_TRY(nb_calloc(1, sizeof *c, "a bench case", &c, err));
     c->stream = stream;
     c->row = row;
@@ -176,7 +197,9 @@ nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_s
     if (c->weight_bytes)
         out->bytes = (double)c->weight_bytes;
     else
-        out->bytes = weights * (row->op == NB_OP_linear ? 2 : row->op == NB_OP_group_range || product ? 4 : 5);
+        out->bytes = weights * (row->op == NB_OP_linear                   ? 2
+                                : row->op == NB_OP_group_range || product ? 4
+                                                                          : 5);
     if (c->weight_bytes || product)
         out->flops = 2.0 * (double)shape->m * weights;
     return NB_OK;

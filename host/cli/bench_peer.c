@@ -10,13 +10,14 @@
 #include "host/cli/bench.h"
 
 /* cblas.h: row-major 101, no transposition 111, transposition 112. */
-typedef void sgemv_fn(int order, int trans, int m, int n, float alpha, const float *a, int lda, const float *x, int incx,
-                      float beta, float *y, int incy);
-typedef void sgemm_fn(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
-                      int ldb, float beta, float *c, int ldc);
+typedef void sgemv_fn(int order, int trans, int m, int n, float alpha, const float *a, int lda,
+                      const float *x, int incx, float beta, float *y, int incy);
+typedef void sgemm_fn(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a,
+                      int lda, const float *b, int ldb, float beta, float *c, int ldc);
 /* oneDNN 2.6 dnnl.h; row-major. */
-typedef int dnnl_sgemm_fn(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-                          const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+typedef int dnnl_sgemm_fn(char ta, char tb, int64_t m, int64_t n, int64_t k, float alpha,
+                          const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                          float *c, int64_t ldc);
 typedef void threads_fn(int count);
 
 typedef struct peer {
@@ -57,7 +58,8 @@ static bool symbol(void *library, const char *name, void *fn) {
     return p != NULL;
 }
 
-/* Debian's OpenBLAS takes Haswell kernels on processors that it does not know; a fair peer is one that uses AVX-512. */
+/* Debian's OpenBLAS takes Haswell kernels on processors that it does not know; a fair peer is one
+ * that uses AVX-512. */
 static bool open_blas(peer *p, unsigned threads) {
     if (nb_cpu_features() & NB_NEED_AVX512)
         setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
@@ -71,9 +73,11 @@ static bool open_blas(peer *p, unsigned threads) {
 }
 
 static bool open_dnnl(peer *p, unsigned threads) {
-    void *omp = dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL), *lib = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
+    void *omp = dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL),
+         *lib = dlopen("libdnnl.so.2", RTLD_NOW | RTLD_LOCAL);
     threads_fn *set;
-    if (!lib || !omp || !symbol(lib, "dnnl_sgemm", &p->dnnl) || !symbol(omp, "omp_set_num_threads", &set))
+    if (!lib || !omp || !symbol(lib, "dnnl_sgemm", &p->dnnl) ||
+        !symbol(omp, "omp_set_num_threads", &set))
         return false;
     set((int)threads);
     return true;
@@ -87,7 +91,8 @@ static nb_status fill(size_t count, float **out, nb_err *err) {
     return NB_OK;
 }
 
-nb_status nb_bench_peer(const char *name, unsigned threads, const nb_bench_shape *shape, nb_bench_item *out, nb_err *err) {
+nb_status nb_bench_peer(const char *name, unsigned threads, const nb_bench_shape *shape,
+                        nb_bench_item *out, nb_err *err) {
     peer *p;
     size_t weights;
     nb_status status;

@@ -32,7 +32,8 @@ static uint64_t sum_plain(const unsigned char *p, size_t bytes) {
 
 #if defined(__x86_64__)
 NB_TARGET_AVX2 static uint64_t sum_avx2(const unsigned char *p, size_t bytes) {
-    __m256i s[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    __m256i s[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                    _mm256_setzero_si256()};
     for (size_t i = 0; i + 128 <= bytes; i += 128) {
         _mm_prefetch((const void *)(p + i + 4096), _MM_HINT_T0);
         _mm_prefetch((const void *)(p + i + 4096 + 64), _MM_HINT_T0);
@@ -40,12 +41,14 @@ NB_TARGET_AVX2 static uint64_t sum_avx2(const unsigned char *p, size_t bytes) {
             s[l] = _mm256_xor_si256(s[l], _mm256_loadu_si256((const void *)(p + i + 32 * l)));
     }
     uint64_t out[4];
-    _mm256_storeu_si256((void *)out, _mm256_xor_si256(_mm256_xor_si256(s[0], s[1]), _mm256_xor_si256(s[2], s[3])));
+    _mm256_storeu_si256(
+        (void *)out, _mm256_xor_si256(_mm256_xor_si256(s[0], s[1]), _mm256_xor_si256(s[2], s[3])));
     return out[0] ^ out[1] ^ out[2] ^ out[3];
 }
 
 NB_TARGET_AVX512 static uint64_t sum_avx512(const unsigned char *p, size_t bytes) {
-    __m512i s[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    __m512i s[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
+                    _mm512_setzero_si512()};
     for (size_t i = 0; i + 256 <= bytes; i += 256)
 #pragma GCC unroll 4
         for (int l = 0; l < 4; l++) {
@@ -53,7 +56,8 @@ NB_TARGET_AVX512 static uint64_t sum_avx512(const unsigned char *p, size_t bytes
             s[l] = _mm512_xor_si512(s[l], _mm512_loadu_si512(p + i + 64 * l));
         }
     uint64_t out[8];
-    _mm512_storeu_si512(out, _mm512_xor_si512(_mm512_xor_si512(s[0], s[1]), _mm512_xor_si512(s[2], s[3])));
+    _mm512_storeu_si512(
+        out, _mm512_xor_si512(_mm512_xor_si512(s[0], s[1]), _mm512_xor_si512(s[2], s[3])));
     return out[0] ^ out[1] ^ out[2] ^ out[3] ^ out[4] ^ out[5] ^ out[6] ^ out[7];
 }
 #endif
@@ -78,7 +82,8 @@ static void read_free(void *state) {
     nb_free(r);
 }
 
-nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench_item *out, nb_err *err) {
+nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench_item *out,
+                        nb_err *err) {
     reader *r;
     size_t all = 0;
     if (!nb_device_pool(stream->device))
@@ -102,6 +107,11 @@ nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench
     if (nb_cpu_features() & NB_NEED_AVX512)
         r->sum = sum_avx512;
 #endif
-    *out = (nb_bench_item){.name = "read", .op = "read", .run = read_run, .release = read_free, .state = r, .bytes = (double)bytes};
+    *out = (nb_bench_item){.name = "read",
+                           .op = "read",
+                           .run = read_run,
+                           .release = read_free,
+                           .state = r,
+                           .bytes = (double)bytes};
     return NB_OK;
 }

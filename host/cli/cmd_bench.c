@@ -1,5 +1,5 @@
-/* nibble bench: times rows of kernels.def beside the read bandwidth and a BLAS, taking turns so that all see the same
- * machine. */
+/* nibble bench: times rows of kernels.def beside the read bandwidth and a BLAS, taking turns so
+ * that all see the same machine. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,8 @@ static double now(void) {
 }
 
 /* One sample: `repeats` operations in a row; seconds for one. */
-static nb_status sample(const nb_bench_item *item, size_t repeats, size_t *iteration, double *seconds, nb_err *err) {
+static nb_status sample(const nb_bench_item *item, size_t repeats, size_t *iteration,
+                        double *seconds, nb_err *err) {
     double start = now();
     for (size_t i = 0; i < repeats; i++)
         NB_TRY(item->run(item->state, (*iteration)++, err));
@@ -38,7 +39,8 @@ static nb_status sample(const nb_bench_item *item, size_t repeats, size_t *itera
 }
 
 /* Warms up, and finds how many operations make a sample long enough to time. */
-static nb_status calibrate(const nb_bench_item *item, double target, size_t *iteration, size_t *repeats, nb_err *err) {
+static nb_status calibrate(const nb_bench_item *item, double target, size_t *iteration,
+                           size_t *repeats, nb_err *err) {
     double t;
     *repeats = 1;
     NB_TRY(sample(item, 1, iteration, &t, err));
@@ -72,18 +74,25 @@ typedef struct bench {
     nb_bench_results results;
 } bench;
 
-/* Times all items in turns. The first one, where it is the read bandwidth, is the roof of the others. */
-static nb_status time_items(bench *b, nb_bench_item *items, size_t count, const nb_bench_shape *shape, nb_err *err) {
+/* Times all items in turns. The first one, where it is the read bandwidth, is the roof of the
+ * others. */
+static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
+                            const nb_bench_shape *shape, nb_err *err) {
     static double times[MAX_ITEMS][MAX_SAMPLES];
     size_t repeats[MAX_ITEMS], iteration[MAX_ITEMS] = {0}, samples = (size_t)b->opt->samples;
     for (size_t i = 0; i < count; i++)
-        NB_TRY(calibrate(&items[i], 1e-3 * (double)b->opt->sample_ms, &iteration[i], &repeats[i], err));
+        NB_TRY(calibrate(&items[i], 1e-3 * (double)b->opt->sample_ms, &iteration[i], &repeats[i],
+                         err));
     for (size_t s = 0; s < samples; s++)
         for (size_t i = 0; i < count; i++)
             NB_TRY(sample(&items[i], repeats[i], &iteration[i], &times[i][s], err));
     double bandwidth = 0;
     for (size_t i = 0; i < count; i++) {
-        nb_bench_result r = {.shape = *shape, .threads = b->threads, .repeats = repeats[i], .bytes = items[i].bytes, .flops = items[i].flops};
+        nb_bench_result r = {.shape = *shape,
+                             .threads = b->threads,
+                             .repeats = repeats[i],
+                             .bytes = items[i].bytes,
+                             .flops = items[i].flops};
         snprintf(r.name, sizeof r.name, "%s", items[i].name);
         snprintf(r.op, sizeof r.op, "%s", items[i].op);
         snprintf(r.device, sizeof r.device, "%s", b->info.name);
@@ -125,7 +134,8 @@ static bool wanted(const bench *b, const nb_kernel *row) {
 }
 
 /* Everything to be timed on one shape: bandwidth over what one weight takes, rows, peers. */
-static nb_status collect(bench *b, const nb_bench_shape *shape, nb_bench_item *items, size_t *count, nb_err *err) {
+static nb_status collect(bench *b, const nb_bench_shape *shape, nb_bench_item *items, size_t *count,
+                         nb_err *err) {
     size_t n_rows;
     const nb_kernel *rows = nb_kernels(&n_rows);
     double bytes = 0;
@@ -143,7 +153,8 @@ static nb_status collect(bench *b, const nb_bench_shape *shape, nb_bench_item *i
         if (listed(b->opt->peers, peers[i])) {
             nb_bench_shape one = *shape;
             one.ring = 1;
-            NB_TRY(take(nb_bench_peer(peers[i], b->threads, &one, &items[*count], err), err, count));
+            NB_TRY(
+                take(nb_bench_peer(peers[i], b->threads, &one, &items[*count], err), err, count));
         }
     size_t roof = 0;
     NB_TRY(take(nb_bench_read(b->stream, (size_t)bytes, shape->ring, &items[0], err), err, &roof));
@@ -184,10 +195,12 @@ static nb_status parse_shape(const char *text, nb_bench_shape *out, nb_err *err)
 static nb_status bench_threads(bench *b, nb_err *err) {
     static const char *const all_shapes[] = {"4096x4096", "11008x4096", "4096x11008", "576x1536"};
     const options *o = b->opt;
-    size_t n_shapes = o->shapes.count ? o->shapes.count : 4, n_rows = o->rows.count ? o->rows.count : 1;
+    size_t n_shapes = o->shapes.count ? o->shapes.count : 4,
+           n_rows = o->rows.count ? o->rows.count : 1;
     for (size_t s = 0; s < n_shapes; s++)
         for (size_t i = 0; i < n_rows; i++) {
-            nb_bench_shape shape = {.group = (size_t)o->group, .bits = (unsigned)o->bits, .ring = 1};
+            nb_bench_shape shape = {
+                .group = (size_t)o->group, .bits = (unsigned)o->bits, .ring = 1};
             int64_t m = 1;
             NB_TRY(parse_shape(o->shapes.count ? o->shapes.items[s] : all_shapes[s], &shape, err));
             if (o->rows.count)
@@ -226,7 +239,9 @@ static nb_status run_bench(const options *o, nb_err *err) {
         nb_device_close(device);
     }
     if (status == NB_OK && b.results.count == 0)
-        status = nb_fail(err, NB_E_USAGE, "nothing to time: no row matches --op %s --kernel %s on %s", o->op, o->kernel, o->device);
+        status =
+            nb_fail(err, NB_E_USAGE, "nothing to time: no row matches --op %s --kernel %s on %s",
+                    o->op, o->kernel, o->device);
     if (status == NB_OK && o->common.json)
         status = nb_bench_json(&b.results, &b.info, err);
 out:
@@ -235,35 +250,52 @@ out:
 }
 
 static const nb_opt opts[] = {
-    {"op", 0, NB_OPT_STR, offsetof(options, op), "GLOB", NULL, 0, 0, "operations of kernels.def (qgemm*)"},
+    {"op", 0, NB_OPT_STR, offsetof(options, op), "GLOB", NULL, 0, 0,
+     "operations of kernels.def (qgemm*)"},
     {"kernel", 0, NB_OPT_STR, offsetof(options, kernel), "GLOB", NULL, 0, 0, "variants (*)"},
     {"shape", 0, NB_OPT_LIST, offsetof(options, shapes), "NxK", NULL, 0, 0,
      "shape of the weight; may be repeated (4096x4096, 11008x4096, 4096x11008, 576x1536)"},
-    {"rows", 'm', NB_OPT_LIST, offsetof(options, rows), "M", NULL, 0, 0, "rows of activations; may be repeated (1)"},
+    {"rows", 'm', NB_OPT_LIST, offsetof(options, rows), "M", NULL, 0, 0,
+     "rows of activations; may be repeated (1)"},
     {"bits", 'b', NB_OPT_INT, offsetof(options, bits), "N", NULL, 2, 8, "width of codes (4)"},
-    {"group-size", 'g', NB_OPT_INT, offsetof(options, group), "N", NULL, 0, 1 << 30, "columns of a group, 0 for a whole row (128)"},
+    {"group-size", 'g', NB_OPT_INT, offsetof(options, group), "N", NULL, 0, 1 << 30,
+     "columns of a group, 0 for a whole row (128)"},
     {"ring", 0, NB_OPT_SIZE, offsetof(options, ring), "SIZE", NULL, 0, 0,
      "use copies of the weight in turn, of this size together, so that none is in cache (0)"},
-    {"threads", 'j', NB_OPT_LIST, offsetof(options, threads), "N", NULL, 0, 0, "worker threads; may be repeated (all processors)"},
-    {"device", 0, NB_OPT_STR, offsetof(options, device), "DEVICE", NULL, 0, 0, "cpu, cuda[:N], opencl[:N] (cpu)"},
-    {"peers", 0, NB_OPT_STR, offsetof(options, peers), "LIST", NULL, 0, 0, "openblas, onednn: time their f32 products beside (none)"},
-    {"samples", 0, NB_OPT_INT, offsetof(options, samples), "N", NULL, 1, MAX_SAMPLES, "samples of each (15)"},
-    {"sample-ms", 0, NB_OPT_INT, offsetof(options, sample_ms), "N", NULL, 0, 10000, "least length of a sample (10)"},
-    {"compare", 0, NB_OPT_STR, offsetof(options, compare), "OLD,NEW", NULL, 0, 0, "compare two files that --json wrote, and measure nothing"},
+    {"threads", 'j', NB_OPT_LIST, offsetof(options, threads), "N", NULL, 0, 0,
+     "worker threads; may be repeated (all processors)"},
+    {"device", 0, NB_OPT_STR, offsetof(options, device), "DEVICE", NULL, 0, 0,
+     "cpu, cuda[:N], opencl[:N] (cpu)"},
+    {"peers", 0, NB_OPT_STR, offsetof(options, peers), "LIST", NULL, 0, 0,
+     "openblas, onednn: time their f32 products beside (none)"},
+    {"samples", 0, NB_OPT_INT, offsetof(options, samples), "N", NULL, 1, MAX_SAMPLES,
+     "samples of each (15)"},
+    {"sample-ms", 0, NB_OPT_INT, offsetof(options, sample_ms), "N", NULL, 0, 10000,
+     "least length of a sample (10)"},
+    {"compare", 0, NB_OPT_STR, offsetof(options, compare), "OLD,NEW", NULL, 0, 0,
+     "compare two files that --json wrote, and measure nothing"},
 };
 
 static nb_status compare(const char *pair, nb_err *err) {
     char before[1024];
     size_t len = strcspn(pair, ",");
     if (!pair[len] || len >= sizeof before)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--compare", "\"%s\" is not of the form OLD,NEW", pair);
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--compare", "\"%s\" is not of the form OLD,NEW",
+                          pair);
     snprintf(before, sizeof before, "%.*s", (int)len, pair);
     return nb_bench_compare(before, pair + len + 1, err);
 }
 
 static int run(int argc, char **argv) {
-    options o = {.common.progress = "auto", .device = "cpu", .op = "qgemm*", .kernel = "*", .peers = "", .bits = 4, .group = 128,
-                 .samples = 15, .sample_ms = 10};
+    options o = {.common.progress = "auto",
+                 .device = "cpu",
+                 .op = "qgemm*",
+                 .kernel = "*",
+                 .peers = "",
+                 .bits = 4,
+                 .group = 128,
+                 .samples = 15,
+                 .sample_ms = 10};
     bool done;
     int code;
     nb_cli_parse(&nb_cmd_bench, argc, argv, &o, NULL, &done, &code);

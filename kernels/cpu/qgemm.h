@@ -55,14 +55,13 @@ extern const nb__qisa nb__qgemm_i8_plain, nb__qgemm_i8_avx_vnni, nb__qgemm_i8_av
 
 /* Bytes of workspace for m rows on `workers` threads; false where that overflows or w is out of its
  * domain. */
-bool nb__cpu_qgemm_workspace(const nb_qweight *w, size_t m, bool i8, nb_dtype x_type,
-                             nb_dtype y_type, unsigned workers, size_t *out);
+bool nb__cpu_qgemm_workspace(const nb_qweight *w, size_t m, bool i8, unsigned workers, size_t *out);
 
 nb_status nb__qgemm_run(nb_pool *pool, const nb__qisa *isa, const struct nb_qgemm_args *a, bool i8,
                         nb_err *err);
 
-/* Step of a block whose largest activation has these bits (sign cleared), and its inverse: 0 where the block counts as
- * zero or is not finite. */
+/* Step of a block whose largest activation has these bits (sign cleared), and its inverse: 0 where
+ * the block counts as zero or is not finite. */
 static inline float nb__quantize_step(int32_t max_bits, float *step) {
     union {
         int32_t i;
@@ -76,10 +75,12 @@ static inline float nb__quantize_step(int32_t max_bits, float *step) {
     return max.f >= 0x1p-100f ? 127.0f / max.f : 0.0f;
 }
 
-/* One block of activations to 8 bits, as nb_qgemm_i8_args says. q[u][mr][4] is written for one row: q points at its 4
- * bytes of the first unit. Every instruction set gives the same bytes. */
-static inline __attribute__((always_inline)) void nb__quantize_block(const float *x, size_t block, size_t mr, int8_t *q,
-                                                                     float *step, int32_t *minus_sum) {
+/* One block of activations to 8 bits, as nb_qgemm_i8_args says. q[u][mr][4] is written for one row:
+ * q points at its 4 bytes of the first unit. Every instruction set gives the same bytes. */
+static inline __attribute__((always_inline)) void nb__quantize_block(const float *x, size_t block,
+                                                                     size_t mr, int8_t *q,
+                                                                     float *step,
+                                                                     int32_t *minus_sum) {
     union {
         float f;
         int32_t i;

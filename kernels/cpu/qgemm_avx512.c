@@ -12,7 +12,7 @@
 
 /* Bytes that a GEMV fetches ahead of use: enough to hide DRAM at 10 bytes a cycle, and across the
  * end of a panel, as panels lie one after another. */
-enum { AHEAD = 4096 };
+enum { AHEAD = 8192 };
 
 INLINE NB_TARGET_AVX512 __m512 load_scales(const nb__qtile *t, const unsigned char *panel,
                                            size_t g) {
@@ -75,9 +75,9 @@ INLINE NB_TARGET_AVX512 __m512i unit_of(const unsigned char *p, unsigned bits, s
 
 /* ---- f32 ---- */
 
-/* Codes become floats without a conversion: a code that stands at bit b of a float's fraction, under the exponent of
- * 2^(23 - b), is the float 2^(23 - b) + q; less 2^(23 - b) + zero it is q - zero, exactly. With `places` values of b in use
- * a vector is shifted once for so many codes. */
+/* Codes become floats without a conversion: a code that stands at bit b of a float's fraction,
+ * under the exponent of 2^(23 - b), is the float 2^(23 - b) + q; less 2^(23 - b) + zero it is q -
+ * zero, exactly. With `places` values of b in use a vector is shifted once for so many codes. */
 INLINE size_t places_of(unsigned bits, size_t mr) {
     return mr == 8 ? 1 : bits == 2 || bits == 4 ? 4 : 2;
 }
@@ -87,28 +87,34 @@ INLINE float magic(unsigned at) {
 }
 
 /* Code i of each 32-bit lane, less its zero; zero[] by place. */
-INLINE NB_TARGET_AVX512 __m512 weight(__m512i v, unsigned i, unsigned width, unsigned places, const __m512 *zero) {
+INLINE NB_TARGET_AVX512 __m512 weight(__m512i v, unsigned i, unsigned width, unsigned places,
+                                      const __m512 *zero) {
     unsigned at = i % places * width, shift = i / places * places * width;
     union {
         float f;
         int i;
     } m = {magic(at)};
     __m512i q = shift ? _mm512_srli_epi32(v, shift) : v;
-    q = _mm512_ternarylogic_epi32(q, _mm512_set1_epi32((int)(((1u << width) - 1u) << at)), _mm512_set1_epi32(m.i), 0xea);
+    q = _mm512_ternarylogic_epi32(q, _mm512_set1_epi32((int)(((1u << width) - 1u) << at)),
+                                  _mm512_set1_epi32(m.i), 0xea);
     return _mm512_sub_ps(_mm512_castsi512_ps(q), zero[i % places]);
 }
 
-/* acc[set][row][panel] += codes of one block. Sets are there so that enough sums are under way for the latency of FMA. */
-INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const float *x, size_t block, unsigned bits, size_t mr,
-                                       size_t nr, size_t sets, const __m512 (*zero)[4], __m512 *acc) {
-    unsigned width = bits == 3 ? 8 : bits, codes = 32 / width, per = 8 / width, places = (unsigned)places_of(bits, mr);
+/* acc[set][row][panel] += codes of one block. Sets are there so that enough sums are under way for
+ * the latency of FMA. */
+INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const float *x, size_t block,
+                                       unsigned bits, size_t mr, size_t nr, size_t sets,
+                                       const __m512 (*zero)[4], __m512 *acc) {
+    unsigned width = bits == 3 ? 8 : bits, codes = 32 / width, per = 8 / width,
+             places = (unsigned)places_of(bits, mr);
     size_t units = units_of_step(bits), vectors = bits == 3 ? 8 : 1, stride = bits == 3 ? 192 : 64;
     for (size_t s = 0; s < block / (4 * units); s++)
         for (size_t u = 0; u < vectors; u++) {
             const float *xs = x + (s * units + u) * 4 * mr;
             __m512i v[NB_QNR];
             for (size_t c = 0; c < nr; c++)
-                v[c] = bits == 3 ? unit_of(p[c] + s * stride, 3, u) : _mm512_loadu_si512(p[c] + s * stride);
+                v[c] = bits == 3 ? unit_of(p[c] + s * stride, 3, u)
+                                 : _mm512_loadu_si512(p[c] + s * stride);
 #pragma GCC unroll 16
             for (unsigned i = 0; i < codes; i++) {
                 const float *xi = xs + (4 * (i % per) + i / per) * mr;
@@ -200,8 +206,8 @@ INLINE NB_TARGET_AVX512 void tile_f32(const nb__qtile *t, unsigned bits, size_t 
 /* ---- 8 bits ---- */
 
 /* acc[row][panel] += codes * x of one block, in integers. */
-INLINE NB_TARGET_AVX512_VNNI void step_i8(const unsigned char *const *p, const int8_t *x, unsigned bits, size_t mr, size_t nr,
-                                          __m512i *acc) {
+INLINE NB_TARGET_AVX512_VNNI void step_i8(const unsigned char *const *p, const int8_t *x,
+                                          unsigned bits, size_t mr, size_t nr, __m512i *acc) {
 #pragma GCC unroll 8
     for (size_t i = 0; i < units_of_step(bits); i++) {
         __m512i w[NB_QNR];
@@ -227,7 +233,8 @@ INLINE NB_TARGET_AVX512_VNNI void block_i8(const unsigned char *const *p, const 
     if (mr <= 2) {
 #pragma GCC unroll 8
         for (size_t s = 0; s < block / columns; s++)
-            step_i8(&(const unsigned char *){p[0] + s * stride}, x + s * columns * mr, bits, mr, 1, acc);
+            step_i8(&(const unsigned char *){p[0] + s * stride}, x + s * columns * mr, bits, mr, 1,
+                    acc);
         return;
     }
 #pragma GCC unroll 1
@@ -284,15 +291,18 @@ INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, siz
 }
 
 /* As nb__quantize_block. */
-NB_TARGET_AVX512 static void quantize(const float *x, size_t block, size_t mr, int8_t *q, float *step, int32_t *minus_sum) {
+NB_TARGET_AVX512 static void quantize(const float *x, size_t block, size_t mr, int8_t *q,
+                                      float *step, int32_t *minus_sum) {
     __m512 a = _mm512_loadu_ps(x), b = block == 32 ? _mm512_loadu_ps(x + 16) : _mm512_setzero_ps();
     __m512i abs = _mm512_set1_epi32(0x7fffffff);
-    int max = _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), abs),
-                                                       _mm512_and_si512(_mm512_castps_si512(b), abs)));
+    int max =
+        _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), abs),
+                                                 _mm512_and_si512(_mm512_castps_si512(b), abs)));
     float inverse = nb__quantize_step(max, step);
     __m512 inv = _mm512_set1_ps(inverse);
     __mmask16 some = inverse > 0.0f ? 0xffff : 0;
-    __m512i qa = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(a, inv)), qb = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(b, inv));
+    __m512i qa = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(a, inv)),
+            qb = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(b, inv));
     *minus_sum = -_mm512_reduce_add_epi32(_mm512_add_epi32(qa, qb));
     __m128i ba = _mm512_cvtepi32_epi8(qa), bb = _mm512_cvtepi32_epi8(qb);
     if (mr == 1) {
