@@ -131,7 +131,8 @@ static uint64_t to_float(double v, ptx_type t, uint32_t imm)
             return encode(copysign(top, v), t, RND_NE, true);
         const fmt f = format_of(t);
         int ebits = t == TY_F16 || t == TY_E5M2 ? 5 : 8;
-        return (signbit(v) ? 1u << (f.mant + ebits) : 0u) | ((1u << ebits) - 1u) << f.mant;
+        uint32_t inf = (signbit(v) ? 1u << (f.mant + ebits) : 0u) | ((1u << ebits) - 1u) << f.mant;
+        return t == TY_TF32 ? inf << 13 : inf;
     }
     if (t == TY_TF32)
         return (uint64_t)encode(v, t, r, fin) << 13;
