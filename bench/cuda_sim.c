@@ -5,6 +5,7 @@
  *   bench_cuda_sim [gemm.ptx]
  *
  * Prints one line a kernel: name, mode, warp-instructions, processor seconds (best of five), millions a second. */
+#define _POSIX_C_SOURCE 200809L
 #include "cuda_sim.h"
 
 #include <cuda.h>
