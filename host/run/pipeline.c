@@ -163,7 +163,7 @@ static nb_quant_options options_for(const run *r, const nb_plan_item *it) {
                               .scale_type = NB_F16,
                               .order = r->options->order,
                               .damp = r->options->damp,
-                              .damp_step = r->options->damp,
+                              .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
                               .damp_max = 1.0,
                               .block = 128};
 }
@@ -231,26 +231,18 @@ out:
     return status;
 }
 
-/* Linears of one tap share H; a method may overwrite it, so all but the last get a copy. */
+/* Linears of one tap share H, and what a method derives from it. */
 static nb_status quantize_tap(run *r, nb_block *block, const nb_lin *lins, size_t count, nb_mem h, size_t rows, nb_err *err) {
-    nb_mem copy = {0};
+    nb_quant_cache *cache = NULL;
+    nb_quant_stats stats = {.hessian = h, .rows = rows, .cache = &cache};
     nb_status status = NB_OK;
     for (size_t i = 0; i < count && status == NB_OK; i++) {
-        const nb_plan_item *it = item_of(r, block->layer, lins[i]);
-        size_t bytes = it->k * it->k * sizeof(float);
-        nb_quant_stats stats = {.hessian = h, .rows = rows};
         nb_mem w;
-        if (h.base && i + 1 < count) {
-            if (!copy.base)
-                NB_GO(nb_alloc(r->device, bytes, &copy, err));
-            NB_GO(nb_copy(r->stream, copy, h, bytes, err));
-            stats.hessian = copy;
-        }
-        NB_GO(quantize_linear(r, it, &stats, &w, err));
-        nb_block_set_dense(r->device, block, lins[i], w);
+        status = quantize_linear(r, item_of(r, block->layer, lins[i]), &stats, &w, err);
+        if (status == NB_OK)
+            nb_block_set_dense(r->device, block, lins[i], w);
     }
-out:
-    nb_release(r->device, &copy);
+    nb_quant_cache_free(r->device, &cache);
     return status;
 }
 
