@@ -8,7 +8,7 @@
 #include "host/backend/backend.h"
 
 const nb_cmd *const nb_cmds[] = {
-    &nb_cmd_quantize, &nb_cmd_eval, &nb_cmd_generate, &nb_cmd_inspect, &nb_cmd_devices, NULL,
+    &nb_cmd_quantize, &nb_cmd_eval, &nb_cmd_generate, &nb_cmd_inspect, &nb_cmd_devices, &nb_cmd_bench, NULL,
 };
 
 int nb_cli_fail(const nb_err *err) {
@@ -38,9 +38,12 @@ nb_status nb_cli_flush(nb_err *err) {
 nb_status nb_cli_json(json_t *object, nb_err *err) {
     if (!object)
         return nb_fail_memory(err, 0, "JSON output");
-    json_dumpf(object, stdout, JSON_INDENT(2));
-    putchar('\n');
+    char *text = json_dumps(object, JSON_INDENT(2));
     json_decref(object);
+    if (!text)
+        return nb_fail_memory(err, 0, "JSON output");
+    puts(text);
+    free(text);
     return nb_cli_flush(err);
 }
 

@@ -5,6 +5,7 @@
 
 #include "host/base/alloc.h"
 #include "host/base/file.h"
+#include "host/base/size.h"
 #include "host/cli/cli.h"
 #include "host/cli/progress.h"
 #include "host/eval/eval.h"
@@ -12,7 +13,7 @@
 
 typedef struct eval_values {
     nb_common common;
-    const char *text, *reference, *protocol, *device, *kernel_filter;
+    const char *text, *reference, *logits, *protocol, *device, *kernel_filter;
     int64_t seq_len, max_tokens, threads;
 } eval_values;
 
@@ -21,6 +22,7 @@ typedef struct eval_values {
 static const nb_opt opts[] = {
     {"text", 't', NB_OPT_STR, AT(text), "FILE", NULL, 0, 0, "text to evaluate on; keep it apart from the calibration text"},
     {"reference", 'r', NB_OPT_STR, AT(reference), "MODEL", NULL, 0, 0, "also measure KL divergence and top-1 agreement to this model"},
+    {"logits", 0, NB_OPT_STR, AT(logits), "FILE", NULL, 0, 0, "also write the logits of the first window, raw little-endian f32 [tokens, vocabulary]; --json then lists its token ids as logits_ids"},
     {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 2, 1000000, "tokens in a window (default 1024)"},
     {"max-tokens", 0, NB_OPT_INT, AT(max_tokens), "N", NULL, 0, INT64_MAX, "use only the first N tokens of the text; 0: all (default 0)"},
     {"protocol", 0, NB_OPT_CHOICE, AT(protocol), NULL, "hf|llama.cpp", 0, 0, "hf: all targets of each window; llama.cpp: those of its second half (default hf)"},
@@ -34,6 +36,8 @@ static const char *const examples[] = {
     "nibble eval SmolLM2-135M-w4 --text held-out.txt --reference SmolLM2-135M",
     "# a quick look",
     "nibble eval model.gguf --text held-out.txt --max-tokens 20000 --json",
+    "# for a comparison with another program",
+    "nibble eval model --text held-out.txt --seq-len 64 --max-tokens 64 --logits logits.f32 --json",
     NULL};
 
 static int run(int argc, char **argv);
@@ -74,17 +78,51 @@ out:
     return status;
 }
 
-static nb_status print_result(const eval_values *v, const nb_eval_result *r, nb_err *err) {
-    if (v->common.json) {
-        json_t *o = json_pack("{s:i, s:f, s:f, s:I, s:I, s:f, s:s, s:I}", "schema", 1, "perplexity", r->perplexity, "nll", r->nll,
-                              "tokens", (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "seconds", r->seconds, "protocol",
-                              v->protocol, "seq_len", (json_int_t)v->seq_len);
-        if (o && r->has_reference) {
-            json_object_set_new(o, "kl_mean", json_real(r->kl_mean));
-            json_object_set_new(o, "top1_agreement", json_real(r->top1_agreement));
-        }
-        return nb_cli_json(o, err);
+/* The first window, as nb_eval_run makes it: BOS in front of the text, or in the place of its first token. */
+static nb_status write_logits(const nb_model *model, nb_stream *stream, const eval_values *v, const nb_ids *ids, int32_t bos,
+                              json_t **out, nb_err *err) {
+    size_t front = bos >= 0 && !strcmp(v->protocol, "hf"), count = nb_min((size_t)v->seq_len, ids->len + front);
+    int32_t *window;
+    NB_TRY(nb_calloc(count, sizeof *window, "a window", &window, err));
+    memcpy(window + front, ids->data, (count - front) * sizeof *window);
+    if (bos >= 0)
+        window[0] = bos;
+    nb_status status = nb_eval_logits(model, stream, window, count, v->logits, err);
+    json_t *list = json_array();
+    int bad = !list;
+    for (size_t i = 0; i < count; i++)
+        bad |= json_array_append_new(list, json_integer(window[i]));
+    nb_free(window);
+    if (status == NB_OK && bad)
+        status = nb_fail_memory(err, 0, "JSON output");
+    if (status != NB_OK)
+        json_decref(list);
+    else
+        *out = list;
+    return status;
+}
+
+static nb_status print_json(const eval_values *v, const nb_eval_result *r, json_t *logits_ids, nb_err *err) {
+    json_t *o = json_pack("{s:i, s:f, s:f, s:I, s:I, s:f, s:s, s:I}", "schema", 1, "perplexity", r->perplexity, "nll", r->nll,
+                          "tokens", (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "seconds", r->seconds, "protocol",
+                          v->protocol, "seq_len", (json_int_t)v->seq_len);
+    int bad = !o;
+    if (r->has_reference) {
+        bad |= json_object_set_new(o, "kl_mean", json_real(r->kl_mean));
+        bad |= json_object_set_new(o, "top1_agreement", json_real(r->top1_agreement));
     }
+    if (logits_ids)
+        bad |= json_object_set(o, "logits_ids", logits_ids);
+    if (bad) {
+        json_decref(o);
+        o = NULL;
+    }
+    return nb_cli_json(o, err);
+}
+
+static nb_status print_result(const eval_values *v, const nb_eval_result *r, json_t *logits_ids, nb_err *err) {
+    if (v->common.json)
+        return print_json(v, r, logits_ids, err);
     printf("perplexity       %.4f   (%s protocol, windows of %lld, %zu targets)\n", r->perplexity, v->protocol,
            (long long)v->seq_len, r->tokens);
     printf("nll              %.6f nats\n", r->nll);
@@ -108,6 +146,7 @@ static nb_status execute(const eval_values *v, const char *path, nb_err *err) {
     nb_stream *stream = NULL;
     nb_ids ids = {0};
     nb_eval_result result;
+    json_t *logits_ids = NULL;
     int32_t bos = -1;
     nb_status status;
     if (!v->text)
@@ -118,11 +157,14 @@ static nb_status execute(const eval_values *v, const char *path, nb_err *err) {
     NB_GO(read_ids(model, v, &ids, &bos, err));
     NB_GO(nb_device_open(v->device, &d, &device, err));
     NB_GO(nb_stream_new(device, &stream, err));
+    if (v->logits)
+        NB_GO(write_logits(model, stream, v, &ids, bos, &logits_ids, err));
     NB_GO(nb_eval_run(model, reference, stream, ids.data, ids.len, bos, &eo, &result, err));
     nb_progress_end(&progress);
-    NB_GO(print_result(v, &result, err));
+    NB_GO(print_result(v, &result, logits_ids, err));
 out:
     nb_progress_end(&progress);
+    json_decref(logits_ids);
     nb_ids_free(&ids);
     nb_stream_free(stream);
     nb_device_close(device);

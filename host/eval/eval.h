@@ -33,4 +33,8 @@ typedef struct nb_eval_result {
 nb_status nb_eval_run(const nb_model *model, const nb_model *reference, nb_stream *stream, const int32_t *ids, size_t count,
                       int32_t bos, const nb_eval_options *options, nb_eval_result *out, nb_err *err);
 
+/* Writes the logits of ids[count], one sequence from its start, to path: raw little-endian f32 [count, vocab]. */
+nb_status nb_eval_logits(const nb_model *model, nb_stream *stream, const int32_t *ids, size_t count, const char *path,
+                         nb_err *err);
+
 #endif

@@ -29,20 +29,34 @@ static nb_status check_ids(const nb_model *model, const nb_windows *w, const cha
     return NB_OK;
 }
 
-/* Text that the model writes itself: `samples` sequences decoded at once. */
-static nb_status write_own(const nb_model *model, nb_stream *stream, const nb_run_options *o, const nb_log *log, nb_windows *out,
-                           nb_err *err) {
+typedef struct own_text {
+    const nb_run_hooks *hooks;
+    size_t told; /* tenths of the work that were announced */
+} own_text;
+
+static bool on_token(void *ctx, size_t done, size_t total) {
+    own_text *t = ctx;
+    if (10 * done / total > t->told) {
+        t->told = 10 * done / total;
+        nb_logf(&t->hooks->log, NB_LOG_INFO, "writing calibration text: %zu of %zu tokens", done, total);
+    }
+    return !(t->hooks->stop && t->hooks->stop(t->hooks->ctx));
+}
+
+/* Text that the model writes itself: `samples` sequences, many at once. */
+static nb_status write_own(const nb_model *model, nb_stream *stream, const nb_run_options *o, const nb_run_hooks *hooks,
+                           nb_windows *out, nb_err *err) {
     nb_tokenizer *tok;
     nb_windows w = {.samples = o->samples, .seq_len = o->seq_len};
+    own_text told = {.hooks = hooks};
     NB_TRY(nb_model_tokenizer(model, &tok, err));
-    int32_t bos = nb_tokenizer_bos(tok);
+    nb_batch_options bo = {.sequences = w.samples, .length = w.seq_len, .bos = nb_tokenizer_bos(tok),
+                           .sampling = nb_sampling_for_calibration(o->seed), .progress = on_token, .ctx = &told};
     nb_tokenizer_free(tok);
-    nb_logf(log, NB_LOG_WARN, "no calibration text given: the model writes %zu sequences of %zu tokens itself; real text (--calib "
-                              "FILE) is better", w.samples, w.seq_len);
+    nb_logf(&hooks->log, NB_LOG_WARN, "no calibration text given: the model writes %zu sequences of %zu tokens itself; real text "
+                                      "(--calib FILE) is better", w.samples, w.seq_len);
     NB_TRY(nb_calloc(w.samples * w.seq_len, sizeof *w.ids, "calibration tokens", &w.ids, err));
-    nb_batch_options b = {.sequences = w.samples, .length = w.seq_len, .bos = bos,
-                          .sampling = nb_sampling_for_calibration(o->seed)};
-    nb_status status = nb_generate_batch(model, stream, &b, w.ids, err);
+    nb_status status = nb_generate_batch(model, stream, &bo, w.ids, err);
     if (status != NB_OK) {
         nb_windows_free(&w);
         return status;
@@ -51,7 +65,7 @@ static nb_status write_own(const nb_model *model, nb_stream *stream, const nb_ru
     return NB_OK;
 }
 
-nb_status nb_calibration_windows(const nb_model *model, nb_stream *stream, const nb_run_options *o, const nb_log *log,
+nb_status nb_calibration_windows(const nb_model *model, nb_stream *stream, const nb_run_options *o, const nb_run_hooks *hooks,
                                  nb_windows *out, nb_err *err) {
     nb_calib_options co = {.samples = o->samples, .seq_len = o->seq_len, .seed = o->seed};
     nb_tokenizer *tok;
@@ -60,7 +74,7 @@ nb_status nb_calibration_windows(const nb_model *model, nb_stream *stream, const
         return nb_fail_at(err, NB_E_USAGE, NULL, "--seq-len", "is %zu, the model's context is %zu", o->seq_len,
                           nb_model_hparams(model)->context);
     if (!strcmp(o->calib, "self"))
-        return write_own(model, stream, o, log, out, err);
+        return write_own(model, stream, o, hooks, out, err);
     NB_TRY(nb_model_tokenizer(model, &tok, err));
     nb_status status = nb_calib_file(tok, o->calib, &co, &w, err);
     nb_tokenizer_free(tok);

@@ -3,13 +3,13 @@
 #define NB_RUN_CALIBRATION_H
 
 #include "host/calib/calib.h"
-#include "host/run/plan.h"
+#include "host/run/pipeline.h"
 
 /* The model's own tokenizer: tokenizer.json of its folder, or its GGUF vocabulary. */
 nb_status nb_model_tokenizer(const nb_model *model, nb_tokenizer **out, nb_err *err);
 
 /* Windows from options->calib: a file, or "self": text that the model itself writes, for those who have no data. */
-nb_status nb_calibration_windows(const nb_model *model, nb_stream *stream, const nb_run_options *options, const nb_log *log,
+nb_status nb_calibration_windows(const nb_model *model, nb_stream *stream, const nb_run_options *options, const nb_run_hooks *hooks,
                                  nb_windows *out, nb_err *err);
 
 #endif

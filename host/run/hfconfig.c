@@ -17,12 +17,12 @@ static nb_status rope_scaling(const nb_hparams *hp, json_t **out, nb_err *err) {
         return NB_OK;
     case NB_ROPE_LINEAR:
         *out = json_pack("{s:s, s:f}", "rope_type", "linear", "factor", hp->rope_factor);
-        return NB_OK;
+        return *out ? NB_OK : nb_fail_memory(err, 0, "config.json");
     case NB_ROPE_LLAMA3:
         *out = json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", hp->rope_factor, "low_freq_factor",
                          hp->rope_low_freq, "high_freq_factor", hp->rope_high_freq, "original_max_position_embeddings",
                          (json_int_t)hp->rope_original_context);
-        return NB_OK;
+        return *out ? NB_OK : nb_fail_memory(err, 0, "config.json");
     default:
         return nb_fail(err, NB_E_UNSUPPORTED,
                        "rope_freqs of this GGUF cannot be written to a config.json; quantize the Hugging Face original");
@@ -47,12 +47,17 @@ static nb_status config_from_hparams(const nb_model *model, json_t **out, nb_err
                           "use_cache", 1, "vocab_size", (json_int_t)hp->vocab);
     if (!c)
         return nb_fail_memory(err, 0, "config.json");
+    int bad = 0;
     if (vocab->bos >= 0)
-        json_object_set_new(c, "bos_token_id", json_integer(vocab->bos));
+        bad |= json_object_set_new(c, "bos_token_id", json_integer(vocab->bos));
     if (vocab->eos >= 0)
-        json_object_set_new(c, "eos_token_id", json_integer(vocab->eos));
+        bad |= json_object_set_new(c, "eos_token_id", json_integer(vocab->eos));
     if (vocab->pad >= 0)
-        json_object_set_new(c, "pad_token_id", json_integer(vocab->pad));
+        bad |= json_object_set_new(c, "pad_token_id", json_integer(vocab->pad));
+    if (bad) {
+        json_decref(c);
+        return nb_fail_memory(err, 0, "config.json");
+    }
     *out = c;
     return NB_OK;
 }
@@ -68,6 +73,7 @@ static nb_status exact_regex(const char *prefix, const char *name, nb_str *out, 
 /* `dynamic` of GPTQModel: one exact entry for each module that differs from the run's settings. NULL where none does. */
 static nb_status dynamic_rules(const nb_plan *plan, json_t **out, nb_err *err) {
     json_t *rules = json_object();
+    int bad = !rules;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
         int64_t group = plan->group_size < 0 ? (int64_t)it->k : plan->group_size;
@@ -77,15 +83,20 @@ static nb_status dynamic_rules(const nb_plan *plan, json_t **out, nb_err *err) {
             continue;
         nb_status status = exact_regex(it->skip ? "-:" : "+:", it->name, &key, err);
         if (status == NB_OK)
-            json_object_set_new(rules, key.data,
-                                it->skip ? json_object()
-                                         : json_pack("{s:i, s:I}", "bits", (int)it->bits, "group_size",
-                                                     it->group_size == it->k ? (json_int_t)-1 : (json_int_t)it->group_size));
+            bad |= json_object_set_new(rules, key.data,
+                                       it->skip ? json_object()
+                                                : json_pack("{s:i, s:I}", "bits", (int)it->bits, "group_size",
+                                                            it->group_size == it->k ? (json_int_t)-1
+                                                                                    : (json_int_t)it->group_size));
         nb_str_free(&key);
         if (status != NB_OK) {
             json_decref(rules);
             return status;
         }
+    }
+    if (bad) {
+        json_decref(rules);
+        return nb_fail_memory(err, 0, "a quantization_config");
     }
     if (!json_object_size(rules)) {
         json_decref(rules);
@@ -95,13 +106,42 @@ static nb_status dynamic_rules(const nb_plan *plan, json_t **out, nb_err *err) {
     return NB_OK;
 }
 
+/* "layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj": what Transformers matches at the end of a module's name. */
+static const char *below_model(const char *name) {
+    return nb_starts_with(name, "model.") ? name + strlen("model.") : name;
+}
+
+/* Transformers and Optimum do not read `dynamic`. Where modules are left alone they need the names of all that are not. */
+static nb_status add_module_list(const nb_plan *plan, json_t *config, nb_err *err) {
+    json_t *names = json_array(), *groups = json_array();
+    int bad = !names || !groups;
+    size_t skipped = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        skipped += plan->items[i].skip;
+        if (!plan->items[i].skip)
+            bad |= json_array_append_new(names, json_string(below_model(plan->items[i].name)));
+    }
+    bad |= json_array_append(groups, names);
+    if (skipped)
+        bad |= json_object_set(config, "modules_in_block_to_quantize", groups);
+    json_decref(names);
+    json_decref(groups);
+    return bad ? nb_fail_memory(err, 0, "a quantization_config") : NB_OK;
+}
+
 static nb_status quantization_config(const nb_plan *plan, json_t **out, nb_err *err) {
     nb_scheme_config config = plan->config;
-    json_t *rules;
+    json_t *rules = NULL, *made = NULL;
     NB_TRY(dynamic_rules(plan, &rules, err));
     config.dynamic = rules;
-    nb_status status = plan->scheme->emit(&config, out, err);
+    nb_status status = plan->scheme->emit(&config, &made, err);
     json_decref(rules);
+    if (status == NB_OK)
+        status = add_module_list(plan, made, err);
+    if (status == NB_OK)
+        *out = made;
+    else
+        json_decref(made);
     return status;
 }
 
@@ -121,7 +161,10 @@ nb_status nb_hf_config(const nb_model *model, const nb_plan *plan, const nb_run_
             json_decref(config);
             return status;
         }
-        json_object_set_new(config, "quantization_config", quant);
+        if (json_object_set_new(config, "quantization_config", quant) != 0) {
+            json_decref(config);
+            return nb_fail_memory(err, 0, "config.json");
+        }
     }
     *out = config;
     return NB_OK;

@@ -302,13 +302,22 @@ static nb_status quantize_block_plain(run *r, size_t layer, nb_err *err) {
     return NB_OK;
 }
 
+/* The stages of one block; what the taps did is counted by them. */
+static nb_status run_stages(run *r, nb_block *block, nb_tap_fn *tap, void *ctx, nb_err *err) {
+    double t0 = now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
+    nb_status status = nb_forward_stages(r->forward, block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, tap, ctx, err);
+    if (status == NB_OK)
+        status = nb_sync(r->stream, err);
+    r->result->forward_seconds += now() - t0 - (r->result->statistics_seconds + r->result->solve_seconds - tapped);
+    return status;
+}
+
 static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
     if (!r->plan->method->needs_hessian)
         return quantize_block_plain(r, layer, err);
     nb_block block;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
-    nb_status status = nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, on_tap,
-                                         r, err);
+    nb_status status = run_stages(r, &block, on_tap, r, err);
     nb_block_free(r->device, &block);
     return status;
 }
@@ -360,6 +369,12 @@ static nb_status restore_weights(run *r, nb_block *block, const nb_ckpt *part, n
     return NB_OK;
 }
 
+/* A finished block's weights are in place already. */
+static nb_status no_tap(void *ctx, nb_tap tap, nb_mem x, size_t rows, size_t k, nb_block *block, nb_err *err) {
+    (void)ctx, (void)tap, (void)x, (void)rows, (void)k, (void)block, (void)err;
+    return NB_OK;
+}
+
 /* Runs a finished block forward with its quantized weights, so that the next one sees the inputs that it would have seen. */
 static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     nb_block block;
@@ -372,7 +387,7 @@ static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
     NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, NULL, NULL, err));
+    NB_GO(run_stages(r, &block, no_tap, NULL, err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
@@ -471,8 +486,23 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
     return status;
 }
 
+/* The folder in which the output will stand must be there. */
+static nb_status check_parent(const char *path, nb_err *err) {
+    char *parent;
+    NB_TRY(nb_strdup(path, &parent, err));
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *(slash == parent ? slash + 1 : slash) = 0;
+    nb_status status = !slash || nb_path_is_dir(parent) ? NB_OK
+                                                        : nb_fail_at(err, NB_E_USAGE, path, "--output",
+                                                                     "the folder %.200s does not exist; make it first", parent);
+    nb_free(parent);
+    return status;
+}
+
 static nb_status check_output(const nb_run_options *o, bool *already, nb_err *err) {
     *already = false;
+    NB_TRY(check_parent(o->out, err));
     if (nb_path_same(o->model, o->out))
         return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "is the input model itself");
     if (!nb_path_exists(o->out))
@@ -547,7 +577,7 @@ static nb_status prepare(run *r, const char *work, nb_err *err) {
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
     device_text(r->device, r->result->device, sizeof r->result->device);
     if (r->plan->method->needs_hessian)
-        NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, &r->hooks->log, &r->windows, err));
+        NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
     NB_TRY(check_disk(r, work, err));
     NB_TRY(fingerprint(r, print, err));
     NB_TRY(nb_journal_open(work, print, r->result->device, r->options->resume, r->options->allow_device_change, &r->journal,
@@ -586,7 +616,8 @@ out:
     nb_stream_free(r.stream);
     nb_device_close(r.device);
     out->seconds = now() - r.started;
-    out->forward_seconds = out->seconds - out->statistics_seconds - out->solve_seconds - out->write_seconds;
+    out->other_seconds =
+        out->seconds - out->forward_seconds - out->statistics_seconds - out->solve_seconds - out->write_seconds;
     return status;
 }
 

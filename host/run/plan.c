@@ -1,9 +1,10 @@
 #include "host/run/plan.h"
 
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <oniguruma.h>
 
 #include "host/base/alloc.h"
 #include "host/base/size.h"
@@ -11,6 +12,14 @@
 #include "host/model/forward.h"
 
 /* ---- overrides ---- */
+
+/* A pathological pattern ends as "no match" instead of a hang. */
+enum { RETRY_LIMIT = 1000000 };
+
+static bool compile(const char *pattern, regex_t **out) {
+    const OnigUChar *p = (const OnigUChar *)pattern;
+    return onig_new(out, p, p + strlen(pattern), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_PERL_NG, NULL) == ONIG_NORMAL;
+}
 
 static nb_status bad_override(nb_err *err, const char *text, const char *what) {
     return nb_fail_at(err, NB_E_USAGE, NULL, "--override", "\"%s\": %s; expected PATTERN:skip, PATTERN:bits=N, "
@@ -68,12 +77,12 @@ nb_status nb_override_parse(const char *text, nb_override *out, nb_err *err) {
     o.pattern[colon - pattern] = 0;
     NB_GO(nb_strdup(colon + 1, &copy, err));
     if (o.regex) {
-        regex_t re;
-        if (regcomp(&re, o.pattern, REG_EXTENDED | REG_NOSUB) != 0) {
+        regex_t *re;
+        if (!compile(o.pattern, &re)) {
             status = bad_override(err, text, "the regular expression cannot be read");
             goto out;
         }
-        regfree(&re);
+        onig_free(re);
     }
     for (char *at = copy, *next; at; at = next) {
         next = strchr(at, ',');
@@ -97,13 +106,20 @@ void nb_override_free(nb_override *o) {
 static bool override_matches(const nb_override *o, const char *name) {
     if (!o->regex)
         return nb_glob(o->pattern, name);
-    regex_t re;
-    regmatch_t m;
-    if (regcomp(&re, o->pattern, REG_EXTENDED) != 0)
+    regex_t *re;
+    if (!compile(o->pattern, &re))
         return false;
-    bool hit = regexec(&re, name, 1, &m, 0) == 0 && m.rm_so == 0 && (size_t)m.rm_eo == strlen(name);
-    regfree(&re);
-    return hit;
+    const OnigUChar *p = (const OnigUChar *)name, *end = p + strlen(name);
+    OnigMatchParam *param = onig_new_match_param();
+    int len = ONIG_MISMATCH;
+    if (param) {
+        onig_initialize_match_param(param);
+        onig_set_retry_limit_in_match_of_match_param(param, RETRY_LIMIT);
+        len = onig_match_with_param(re, p, end, p, NULL, ONIG_OPTION_NONE, param);
+        onig_free_match_param(param);
+    }
+    onig_free(re);
+    return len >= 0 && p + len == end;
 }
 
 /* ---- items ---- */
@@ -278,9 +294,11 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
 static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     nb_str s = {0};
     nb_status status = NB_OK;
-    size_t ragged = 0, odd_n = 0, odd_k = 0;
+    size_t ragged = 0, odd_n = 0, odd_k = 0, mixed = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
+        size_t own = plan->group_size < 0 ? it->k : (size_t)plan->group_size;
+        mixed += !it->skip && (it->bits != plan->config.bits || it->group_size != own);
         ragged += !it->skip && it->k % it->group_size != 0;
         odd_n += !it->skip && it->n % 64 != 0;
         odd_k += !it->skip && it->k % 128 != 0;
@@ -288,6 +306,9 @@ static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err)
     if (ragged)
         NB_GO(nb_str_addf(&s, err, "%zu linears have a short last group: GPTQModel, Transformers and vLLM will not load this\n",
                           ragged));
+    if (mixed)
+        NB_GO(nb_str_addf(&s, err, "%zu linears have bits or a group size of their own: GPTQModel's own loader reads that, "
+                                   "Transformers does not\n", mixed));
     if (!o->symmetric)
         NB_GO(nb_str_addf(&s, err, "asymmetric %s: Transformers with GPTQModel loads it; vLLM's Marlin kernel takes symmetric only\n",
                           plan->config.format));

@@ -6,7 +6,7 @@
 #include "host/model/model.h"
 #include "host/quant/quant.h"
 
-/* An override of --override PATTERN:key=value,...; PATTERN is a glob over module names, or re:REGEX (POSIX extended,
+/* An override of --override PATTERN:key=value,...; PATTERN is a glob over module names, or re:REGEX (Perl's,
  * matching the whole name). The last override that matches a module and has the key wins. */
 typedef struct nb_override {
     const char *text; /* as given; borrowed */

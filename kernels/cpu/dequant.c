@@ -10,9 +10,13 @@ static void dequant_row(const struct nb_dequant_args *a, size_t i) {
     const uint32_t *g_idx = nb_host(a->g_idx);
     const uint8_t *codes = (const uint8_t *)nb_host(a->codes) + i * a->k;
     float *w = nb_host_f32(a->w) + i * a->ldw;
-    for (size_t j = 0; j < a->k; j++) {
-        size_t g = g_idx ? g_idx[j] : j / a->group;
-        w[j] = ((float)codes[j] - zeros[g]) * scales[g];
+    for (size_t j = 0; g_idx && j < a->k; j++)
+        w[j] = ((float)codes[j] - zeros[g_idx[j]]) * scales[g_idx[j]];
+    for (size_t g = 0; !g_idx && g < groups; g++) {
+        float scale = scales[g], zero = zeros[g];
+        size_t last = nb_min((g + 1) * a->group, a->k);
+        for (size_t j = g * a->group; j < last; j++)
+            w[j] = ((float)codes[j] - zero) * scale;
     }
 }
 

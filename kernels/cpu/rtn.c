@@ -1,10 +1,22 @@
 /* Rounding to nearest. */
-#include <math.h>
-
 #include "host/base/size.h"
 #include "kernels/cpu/cpu.h"
 
 enum { ROWS_PER_TASK = 16 };
+
+/* Rounds half to even by adding and removing 1.5 * 2^23, which compilers can make vectors of, unlike nearbyintf. Past
+ * 2^21, where any code is clamped, x is clamped first. NaN stays. */
+static inline float round_even(float x) {
+    x = x > 0x1p21f ? 0x1p21f : x;
+    x = x < -0x1p21f ? -0x1p21f : x;
+    return (x + 0x1.8p23f) - 0x1.8p23f;
+}
+
+static inline uint8_t code_of(float w, float scale, float zero, float top) {
+    float q = round_even(w / scale) + zero;
+    q = q > 0.0f ? q : 0.0f; /* NaN to 0 */
+    return (uint8_t)(int)(q < top ? q : top);
+}
 
 static void rtn_row(const struct nb_rtn_args *a, size_t i) {
     size_t groups = nb_ceil_div(a->k, a->group);
@@ -13,10 +25,13 @@ static void rtn_row(const struct nb_rtn_args *a, size_t i) {
     const float *scales = nb_host_f32(a->scales) + i * groups, *zeros = nb_host_f32(a->zeros) + i * groups;
     const uint32_t *g_idx = nb_host(a->g_idx);
     uint8_t *codes = (uint8_t *)nb_host(a->codes) + i * a->k;
-    for (size_t j = 0; j < a->k; j++) {
-        size_t g = g_idx ? g_idx[j] : j / a->group;
-        float q = nearbyintf(w[j] / scales[g]) + zeros[g];
-        codes[j] = (uint8_t)(!(q > 0.0f) ? 0.0f : q > top ? top : q); /* NaN to 0 */
+    for (size_t j = 0; g_idx && j < a->k; j++)
+        codes[j] = code_of(w[j], scales[g_idx[j]], zeros[g_idx[j]], top);
+    for (size_t g = 0; !g_idx && g < groups; g++) {
+        float scale = scales[g], zero = zeros[g];
+        size_t last = nb_min((g + 1) * a->group, a->k);
+        for (size_t j = g * a->group; j < last; j++)
+            codes[j] = code_of(w[j], scale, zero, top);
     }
 }
 

@@ -59,7 +59,7 @@ Test(commands, bad_lines) {
         {"ln -s $M/llama-tied-f16 link; $N quantize $M/llama-tied-f16 -o link --force --method rtn", 2, "input model itself"},
         {"mkdir out; $N quantize $M/llama-tied-f16 -o out --method rtn", 2, "--force"},
         {"touch file; $N quantize $M/llama-tied-f16 -o file --force --method rtn", 2, "not a folder"},
-        {"$N quantize $M/llama-tied-f16 -o no/such/place --method rtn", 1, "no/such"},
+        {"$N quantize $M/llama-tied-f16 -o no/such/place --method rtn", 2, "does not exist"},
         {"$N quantize $M/llama-tied-f16 -o o2 --calib missing.txt", 3, "missing.txt"},
         {": >empty; $N quantize $M/llama-tied-f16 -o o3 --calib empty", 3, "empty"},
         {"echo short >s; $N quantize $M/llama-tied-f16 -o o4 --calib s --seq-len 64", 3, "tokens"},

@@ -83,7 +83,7 @@ Test(plan, overrides_apply_in_order_and_must_match) {
         const nb_plan_item *it = &plan.items[i];
         bool mlp1 = it->layer == 1 && it->lin >= NB_LIN_GATE;
         cr_assert_eq(it->bits, mlp1 ? 3 : 8, "%s", it->name);
-        cr_assert_eq(it->group_size, mlp1 ? 32 : 64);
+        cr_assert(it->skip || it->group_size == (mlp1 ? 32u : 64u), "%s: %zu", it->name, it->group_size);
         cr_assert_eq(it->skip, it->layer == 0 && it->lin == NB_LIN_Q);
     }
     nb_plan_free(&plan);
