@@ -126,8 +126,8 @@ NB_TARGET_AVX512 static void tile_avx512(size_t ks, const float *a, const float 
             acc[r][1] = _mm512_fmadd_ps(ar, b1, acc[r][1]);
         }
     }
-    __mmask16 m0 = cols >= 16 ? 0xffff : (__mmask16)((1u << cols) - 1u);
-    __mmask16 m1 = cols >= 32 ? 0xffff : cols <= 16 ? 0 : (__mmask16)((1u << (cols - 16)) - 1u);
+    __mmask16 m0 = (__mmask16)(cols >= 16 ? 0xffffu : (1u << cols) - 1u);
+    __mmask16 m1 = (__mmask16)(cols >= 32 ? 0xffffu : cols <= 16 ? 0u : (1u << (cols - 16)) - 1u);
     __m512 al = _mm512_set1_ps(alpha);
 #pragma GCC unroll 14
     for (int r = 0; r < AVX512_MR; r++) {
@@ -154,7 +154,7 @@ NB_TARGET_AVX512 static float dot_avx512(const float *x, const float *y, size_t 
         for (int l = 0; l < 4; l++)
             s[l] = _mm512_fmadd_ps(_mm512_loadu_ps(x + j + 16 * l), _mm512_loadu_ps(y + j + 16 * l), s[l]);
     for (; j < k; j += 16) {
-        __mmask16 m = k - j >= 16 ? 0xffff : (__mmask16)((1u << (k - j)) - 1u);
+        __mmask16 m = (__mmask16)(k - j >= 16 ? 0xffffu : (1u << (k - j)) - 1u);
         s[0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, x + j), _mm512_maskz_loadu_ps(m, y + j), s[0]);
     }
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
