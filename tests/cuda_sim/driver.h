@@ -39,13 +39,15 @@ struct CUevent_st {
     double at;
     struct CUgraph_st *graph; /* recorded inside a capture */
 };
-typedef enum { NODE_KERNEL, NODE_COPY, NODE_SET, NODE_EMPTY } sim_node_kind;
+typedef enum { NODE_KERNEL, NODE_COPY, NODE_SET, NODE_CALL } sim_node_kind;
 typedef struct sim_node {
     sim_node_kind kind;
     sim_program *prog;
     unsigned grid[3], block[3], dyn;
     bool cooperative;
     uint8_t params[4352];
+    int (*fn)(void *); /* NODE_CALL: params holds its argument */
+    int *status;
     void *dst;
     const void *src;
     uint64_t d, s;   /* device addresses */

@@ -1,6 +1,8 @@
 /* Allocation and copies. A copy checks that its device range lies in one live allocation. */
 #include "driver.h"
 
+#include "cuda_sim.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,6 +201,23 @@ static CUresult range(uint64_t p, size_t n, const char *what)
         return CUDA_SUCCESS;
     sim_complain("%s of %zu bytes at 0x%llx: %s", what, n, (unsigned long long)p, why);
     return CUDA_ERROR_INVALID_VALUE;
+}
+
+SIM_API void *cuda_sim_range(CUdeviceptr p, size_t n, int access)
+{
+    if (range(p, n, "library access"))
+        return NULL;
+    uint8_t *v = sim_mem.valid + (p - SIM_DEV_BASE);
+    if ((access & 1) && sim_opt.strict) {
+        const uint8_t *bad = memchr(v, 0, n);
+        if (bad) {
+            sim_complain("library read of uninitialised device memory at 0x%llx", (unsigned long long)(p + (uint64_t)(bad - v)));
+            return NULL;
+        }
+    }
+    if (access & 2)
+        memset(v, 1, n);
+    return sim_host(p);
 }
 
 /* Checks the ranges when called, as a driver does; how: 0 HtoD, 1 DtoH, 2 DtoD. */

@@ -1,6 +1,8 @@
 /* Streams, events, capture, graphs. Work runs when it is submitted: one of the orders a stream allows. */
 #include "driver.h"
 
+#include "cuda_sim.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,14 +45,38 @@ sim_node *drv_graph_add(struct CUgraph_st *g)
     return &g->node[g->n++];
 }
 
+static CUresult drv_call(const sim_node *n)
+{
+    uint8_t *arg = malloc(sizeof n->params);
+    if (!arg)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    memcpy(arg, n->params, sizeof n->params);
+    int r = n->fn(arg);
+    free(arg);
+    if (n->status)
+        *n->status = r;
+    return r ? CUDA_ERROR_LAUNCH_FAILED : CUDA_SUCCESS;
+}
+
 CUresult drv_run_node(const sim_node *n)
 {
     switch (n->kind) {
     case NODE_KERNEL: return drv_launch(n);
     case NODE_COPY: return drv_copy(n);
     case NODE_SET: return drv_set(n);
-    default: return CUDA_SUCCESS;
+    default: return drv_call(n);
     }
+}
+
+SIM_API CUresult cuda_sim_enqueue(CUstream s, int (*fn)(void *), const void *arg, size_t n, int *status)
+{
+    ENTER(true);
+    sim_node k = {.kind = NODE_CALL, .fn = fn, .status = status};
+    if (n > sizeof k.params)
+        return CUDA_ERROR_INVALID_VALUE;
+    memcpy(k.params, arg, n);
+    *status = 0;
+    return drv_submit(s, &k);
 }
 
 CUresult drv_submit(CUstream s, const sim_node *n)
@@ -68,6 +94,7 @@ CUresult drv_submit(CUstream s, const sim_node *n)
         if (!k)
             return CUDA_ERROR_OUT_OF_MEMORY;
         *k = *n;
+        k->status = NULL; /* the caller's frame is gone when the graph runs */
         return CUDA_SUCCESS;
     }
     r = drv_run_node(n);

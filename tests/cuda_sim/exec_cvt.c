@@ -196,8 +196,8 @@ static uint64_t int_saturate(uint64_t v, ptx_type st, ptx_type dt)
 {
     unsigned n = ptx_type_bits(dt);
     if (is_signed(st)) {
-        int64_t s = (int64_t)v, lo = is_signed(dt) ? (n == 64 ? INT64_MIN : -(1ll << (n - 1))) : 0;
-        int64_t hi = n == 64 ? INT64_MAX : is_signed(dt) ? (1ll << (n - 1)) - 1 : (1ll << n) - 1;
+        int64_t s = (int64_t)v, lo = is_signed(dt) ? (n == 64 ? INT64_MIN : -((int64_t)1 << (n - 1))) : 0;
+        int64_t hi = n == 64 ? INT64_MAX : is_signed(dt) ? ((int64_t)1 << (n - 1)) - 1 : ((int64_t)1 << n) - 1;
         return (uint64_t)(s < lo ? lo : s > hi ? hi : s);
     }
     uint64_t hi = is_signed(dt) ? (1ull << (n - 1)) - 1 : n == 64 ? ~0ull : (1ull << n) - 1;

@@ -222,8 +222,8 @@ Test(int, carry_chains)
         "add.cc.u32 %r8,%r2,%r4; addc.cc.u32 %r9,%r3,%r5; addc.u32 %r10,%r6,0; xor.b32 %r9,%r9,%r10; st.global.v2.b32 [%d0],{%r8,%r9};",
         "sub.cc.u32 %r8,%r2,%r4; subc.cc.u32 %r9,%r3,%r5; subc.u32 %r10,%r6,0; xor.b32 %r9,%r9,%r10; st.global.v2.b32 [%d0],{%r8,%r9};",
         /* low 64 bits of a * b + c from 32-bit parts */
-        "mad.lo.cc.u32 %r8,%r2,%r4,%r6; madc.hi.u32 %r9,%r2,%r4,%r7; mad.lo.u32 %r9,%r3,%r4,%r9; mad.lo.u32 %r9,%r2,%r5,%r9;"
-        "st.global.v2.b32 [%d0],{%r8,%r9};"};
+        ("mad.lo.cc.u32 %r8,%r2,%r4,%r6; madc.hi.u32 %r9,%r2,%r4,%r7; mad.lo.u32 %r9,%r3,%r4,%r9; mad.lo.u32 %r9,%r2,%r5,%r9;"
+         "st.global.v2.b32 [%d0],{%r8,%r9};")};
     rig_ints(a, N, 11), rig_ints(b, N, 12), rig_ints(c, N, 13);
     for (int k = 0; k < 3; k++) {
         char text[2048];
