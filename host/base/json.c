@@ -1,14 +1,42 @@
 #include "host/base/json.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "host/base/alloc.h"
 #include "host/base/file.h"
 #include "host/base/str.h"
 
+/* jansson's parser reports some failed allocations as errors of syntax, so they are counted where they happen. */
+static _Thread_local unsigned starved;
+
+static void *json_alloc(size_t bytes) {
+    void *p = malloc(bytes);
+    if (!p)
+        starved++;
+    return p;
+}
+
+static void watch(void) {
+    json_set_alloc_funcs(json_alloc, free);
+}
+
+void nb_json_watch(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch);
+}
+
+nb_status nb_json_check(nb_err *err) {
+    return starved ? nb_fail_memory(err, 0, "JSON") : NB_OK;
+}
+
 nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t **out, nb_err *err) {
     json_error_t fault;
+    nb_json_watch();
+    unsigned before = starved;
     json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+    if (!v && starved != before)
+        return nb_fail_at(err, NB_E_MEMORY, path, NULL, "out of memory while reading JSON");
     if (!v) {
         nb_status status = nb_fail_at(err, NB_E_INPUT, path, NULL, "not valid JSON: %s (line %d, column %d)", fault.text,
                                       fault.line, fault.column);
@@ -30,6 +58,7 @@ nb_status nb_json_read(const char *path, size_t limit, json_t **out, nb_err *err
 }
 
 nb_status nb_json_write(const char *path, const json_t *value, nb_err *err) {
+    NB_TRY(nb_err_at(err, nb_json_check(err), path, NULL));
     char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
     if (!text)
         return nb_fail_at(err, NB_E_MEMORY, path, NULL, "out of memory while writing JSON");

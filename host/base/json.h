@@ -11,6 +11,11 @@
 nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t **out, nb_err *err);
 /* Reads and parses a file of at most `limit` bytes. */
 nb_status nb_json_read(const char *path, size_t limit, json_t **out, nb_err *err);
+/* Counts the JSON library's failed allocations from here on; nb_json_parse calls it. */
+void nb_json_watch(void);
+/* NB_E_MEMORY once an allocation of the JSON library has failed on this thread: a value built since may lack parts, so it is not
+ * to be written. Such a failure is otherwise easy to miss, as each of many json_* calls may report it. */
+nb_status nb_json_check(nb_err *err);
 /* Writes value indented by two, keys in the order of insertion, with a newline at the end. */
 nb_status nb_json_write(const char *path, const json_t *value, nb_err *err);
 

@@ -6,6 +6,7 @@
 
 #include "host/base/alloc.h"
 #include "host/base/file.h"
+#include "host/base/json.h"
 #include "host/base/size.h"
 #include "host/base/str.h"
 #include "host/ckpt/ckpt.h"
@@ -111,8 +112,10 @@ static nb_status check_names(const nb_st_writer *w, nb_err *err) {
 
 static nb_status add_entry(nb_str *s, const nb_st_writer *w, const declared *d, uint64_t begin, nb_err *err) {
     json_t *name = json_string(d->name);
-    if (!name)
+    if (!name) {
+        NB_TRY(nb_json_check(err));
         return nb_fail_at(err, NB_E_USAGE, w->path, d->name, "its name is not UTF-8");
+    }
     char *quoted = json_dumps(name, JSON_ENCODE_ANY);
     json_decref(name);
     if (!quoted)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "host/backend/backend.h"
+#include "host/base/json.h"
 
 const nb_cmd *const nb_cmds[] = {
     &nb_cmd_quantize, &nb_cmd_eval, &nb_cmd_generate, &nb_cmd_inspect, &nb_cmd_devices, &nb_cmd_bench, NULL,
@@ -38,7 +39,7 @@ nb_status nb_cli_flush(nb_err *err) {
 nb_status nb_cli_json(json_t *object, nb_err *err) {
     if (!object)
         return nb_fail_memory(err, 0, "JSON output");
-    char *text = json_dumps(object, JSON_INDENT(2));
+    char *text = nb_json_check(err) == NB_OK ? json_dumps(object, JSON_INDENT(2)) : NULL;
     json_decref(object);
     if (!text)
         return nb_fail_memory(err, 0, "JSON output");
@@ -132,6 +133,7 @@ int nb_cli_main(int argc, char **argv) {
         usage(stderr);
         return 2;
     }
+    nb_json_watch();
     int code = own_option(argc, argv);
     if (code >= 0) {
         nb_err err = {0};

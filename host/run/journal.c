@@ -26,6 +26,7 @@ static nb_status file_hash(const char *path, char hash[NB_HASH_TEXT], nb_err *er
 }
 
 static nb_status append_json(nb_journal *j, const json_t *line, nb_err *err) {
+    NB_TRY(nb_json_check(err));
     char *text = json_dumps(line, JSON_COMPACT);
     if (!text)
         return nb_fail_memory(err, 0, "a journal line");
@@ -68,46 +69,66 @@ static nb_status check_device(nb_journal *j, const char *last, const char *devic
     return status;
 }
 
-/* Is line the record of block j->done, and is its part file whole? */
-static bool block_is_good(const nb_journal *j, const json_t *line) {
-    char hash[NB_HASH_TEXT], *part = NULL;
-    bool good = json_integer_value(json_object_get(line, "block")) == (json_int_t)j->done &&
-                json_is_object(json_object_get(line, "report")) && nb_journal_part(j, j->done, &part, NULL) == NB_OK &&
-                file_hash(part, hash, NULL) == NB_OK && !strcmp(hash, text_of(line, "hash"));
+/* Is line the record of block j->done, and is its part file there and whole? */
+static nb_status check_block(const nb_journal *j, const json_t *line, bool *good, nb_err *err) {
+    char hash[NB_HASH_TEXT], *part;
+    *good = false;
+    if (json_integer_value(json_object_get(line, "block")) != (json_int_t)j->done ||
+        !json_is_object(json_object_get(line, "report")))
+        return NB_OK;
+    NB_TRY(nb_journal_part(j, j->done, &part, err));
+    nb_status status = nb_path_exists(part) ? file_hash(part, hash, err) : NB_OK;
+    *good = status == NB_OK && nb_path_exists(part) && !strcmp(hash, text_of(line, "hash"));
     nb_free(part);
-    return good;
+    return status;
 }
 
-/* One line of the journal: false where it, and all after it, is to be cut off. */
-static bool take_line(nb_journal *j, const json_t *line, char *device, size_t cap) {
+/* One line of the journal; *keep is false where it, and all after it, is to be cut off. */
+static nb_status take_line(nb_journal *j, const json_t *line, char *device, size_t cap, bool *keep, nb_err *err) {
     if (json_object_get(line, "device"))
         snprintf(device, cap, "%s", text_of(line, "device"));
+    *keep = json_object_get(line, "device") != NULL;
     if (!json_object_get(line, "block"))
-        return json_object_get(line, "device") != NULL;
-    if (!block_is_good(j, line))
-        return false;
-    json_array_append(j->reports, json_object_get(line, "report"));
+        return NB_OK;
+    NB_TRY(check_block(j, line, keep, err));
+    if (!*keep)
+        return NB_OK;
+    if (json_array_append(j->reports, json_object_get(line, "report")) != 0)
+        return nb_fail_memory(err, 0, "the journal");
     j->done++;
-    return true;
+    return NB_OK;
+}
+
+/* Takes the lines of text that are good; *good is their length. The first one must be this run's head. */
+static nb_status take_lines(nb_journal *j, const char *text, const char *fingerprint, char *device, size_t cap, size_t *good,
+                            nb_err *err) {
+    for (const char *at = text, *end; (end = strchr(at, '\n')); at = end + 1) {
+        json_t *line = NULL;
+        bool keep;
+        nb_status status = nb_json_parse(at, (size_t)(end - at), j->path, &line, err);
+        if (status == NB_E_INPUT || (status == NB_OK && !json_is_object(line))) {
+            json_decref(line);
+            return NB_OK; /* torn: what stands before it is good */
+        }
+        if (status == NB_OK && *good == 0)
+            status = check_fingerprint(j, line, fingerprint, err);
+        if (status == NB_OK)
+            status = take_line(j, line, device, cap, &keep, err);
+        json_decref(line);
+        NB_TRY(status);
+        if (!keep)
+            return NB_OK;
+        *good = (size_t)(end + 1 - text);
+    }
+    return NB_OK;
 }
 
 static nb_status load(nb_journal *j, const char *fingerprint, const char *device, bool allow_device_change, bool *empty,
                       nb_err *err) {
     char *text, last[256] = "";
     size_t size, good = 0;
-    nb_status status = NB_OK;
     NB_TRY(nb_file_read(j->path, MAX_JOURNAL, &text, &size, err));
-    for (char *at = text, *end; status == NB_OK && (end = strchr(at, '\n')); at = end + 1) {
-        json_t *line = json_loadb(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, NULL);
-        bool keep = json_is_object(line);
-        if (keep && good == 0)
-            status = check_fingerprint(j, line, fingerprint, err);
-        keep = keep && take_line(j, line, last, sizeof last);
-        json_decref(line);
-        if (!keep)
-            break;
-        good = (size_t)(end + 1 - text);
-    }
+    nb_status status = take_lines(j, text, fingerprint, last, sizeof last, &good, err);
     *empty = good == 0;
     if (status == NB_OK && good > 0 && good < size)
         status = nb_file_write(j->path, text, good, err);
@@ -125,6 +146,10 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
     NB_GO(nb_strdup(dir, &j.dir, err));
     NB_GO(nb_path_join(dir, "journal.jsonl", &j.path, err));
     j.reports = json_array();
+    if (!j.reports) {
+        status = nb_fail_memory(err, 0, "the journal");
+        goto out;
+    }
     if (resume && nb_path_exists(j.path))
         NB_GO(load(&j, fingerprint, device, allow_device_change, &fresh, err));
     if (fresh) {
@@ -150,10 +175,10 @@ nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err) {
         return nb_fail_memory(err, 0, "a journal line");
     status = append_json(j, line, err);
     json_decref(line);
-    if (status == NB_OK) {
-        json_array_append(j->reports, report);
+    if (status == NB_OK && json_array_append(j->reports, report) != 0)
+        status = nb_fail_memory(err, 0, "the journal");
+    if (status == NB_OK)
         j->done++;
-    }
     return status;
 }
 

@@ -247,7 +247,7 @@ static void shard_name(char *out, size_t cap, size_t i, size_t count) {
 }
 
 static nb_status write_index(const assembly *a, const char *dir, uint64_t limit, size_t shards, nb_err *err) {
-    json_t *map = json_object();
+    json_t *map = json_object(); /* what fails here is found by nb_json_write */
     json_int_t total = 0;
     char name[64], *path;
     for (size_t s = 0, first = 0; s < shards; s++) {

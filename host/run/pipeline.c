@@ -200,7 +200,10 @@ static nb_status quantize_linear(run *r, const nb_plan_item *it, const nb_quant_
     NB_GO(keep_packed(r, it, &q, w, &clamped, err));
     sample_memory(r);
     tell_report(r, it, &rep, clamped);
-    json_array_append_new(json_object_get(r->report, "linears"), linear_report(it, r->plan->method, &rep, clamped));
+    if (json_array_append_new(json_object_get(r->report, "linears"), linear_report(it, r->plan->method, &rep, clamped)) != 0) {
+        status = nb_fail_memory(err, 0, "a report");
+        goto out;
+    }
     r->loss_sum += rep.loss;
     r->loss_count++;
     *w_out = w;
@@ -516,6 +519,16 @@ static nb_status check_disk(const run *r, const char *work, nb_err *err) {
     return NB_OK;
 }
 
+/* Removes a folder after the output is in place: the run has succeeded, whatever comes of this. */
+static void tidy(const run *r, const char *path) {
+    nb_err err = {0};
+    char line[1400];
+    if (nb_dir_remove(path, &err) == NB_OK)
+        return;
+    nb_err_line(&err, line, sizeof line);
+    nb_logf(&r->hooks->log, NB_LOG_WARN, "a folder that is no longer needed stays: %s", line);
+}
+
 /* The output folder takes its final name by one rename; an old one is moved aside first and removed after. */
 static nb_status put_in_place(const run *r, const char *final_dir, const char *work, nb_err *err) {
     const char *out = r->options->out;
@@ -528,10 +541,10 @@ static nb_status put_in_place(const run *r, const char *final_dir, const char *w
     }
     if (status == NB_OK)
         status = nb_file_rename(final_dir, out, err);
-    if (status == NB_OK)
-        status = nb_dir_remove(old.data, err);
-    if (status == NB_OK)
-        status = nb_dir_remove(work, err);
+    if (status == NB_OK) {
+        tidy(r, old.data);
+        tidy(r, work);
+    }
     nb_str_free(&old);
     return status;
 }
