@@ -22,7 +22,7 @@
 
 /* ---- options (environment) ---- */
 typedef struct sim_options {
-    int sms, cc, threads, strict;
+    int sms, cc, threads, strict, slice;
     uint64_t seed, memory, watchdog;
     char report[512];
     char fault_kind[16];
