@@ -12,6 +12,12 @@ for arg in "$@"; do
 done
 jobs=$(nproc)
 scripts/install-deps.sh build test
+# nvcc for the CUDA kernels and their simulator: the installed one, else one from PyPI in the build folder.
+if nvcc=$(scripts/get-nvcc.sh build/nvcc); then
+    PATH=$(dirname "$nvcc"):$PATH
+else
+    echo "test.sh: no nvcc: CUDA kernels and the simulator's tests are NOT built" >&2
+fi
 cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON
 cmake --build build -j "$jobs"
 scripts/fetch-model.sh build/models >/dev/null

@@ -178,9 +178,10 @@ void sim_addresses(const sim_warp *w, const sim_insn *in, uint64_t *addr)
 static void access_generic(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned n,
                            unsigned how, uint8_t **ptr)
 {
-    uint32_t shared = 0, local = 0;
+    uint32_t shared = 0, local = 0, param = 0;
     EACH_LANE(m, l)
     {
+        param |= (uint32_t)(addr[l] - SIM_PARAM_BASE < SIM_WINDOW) << l;
         shared |= (uint32_t)(addr[l] - SIM_SHARED_BASE < SIM_WINDOW) << l;
         local |= (uint32_t)(addr[l] - SIM_LOCAL_BASE < SIM_WINDOW) << l;
     }
@@ -198,8 +199,14 @@ static void access_generic(sim_warp *w, const sim_insn *in, uint32_t m, const ui
             off[i] = addr[i] - SIM_LOCAL_BASE;
         access_local(w, in, local, off, n, how, ptr);
     }
-    if (m & ~(shared | local)) {
-        uint32_t g = m & ~(shared | local);
+    if (param) {
+        uint64_t off[SIM_LANES];
+        for (int i = 0; i < SIM_LANES; i++)
+            off[i] = addr[i] - SIM_PARAM_BASE;
+        access_param(w, in, param, off, n, how, ptr);
+    }
+    if (m & ~(shared | local | param)) {
+        uint32_t g = m & ~(shared | local | param);
         sim_access_global(w, in, g, addr, n, how, q);
         EACH_LANE(g, l) ptr[l] = q[l];
     }

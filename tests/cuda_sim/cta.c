@@ -140,7 +140,7 @@ bool sim_cta_step(sim_runner *r, sim_cta *c)
         sim_warp *w = &c->warp[(first + k) % c->nwarps];
         if (w->done || !w->active)
             continue;
-        int budget = sim_opt.seed ? 16 + (int)(sim_random(&c->rng) % 512) : 256;
+        int budget = sim_opt.slice ? sim_opt.slice : sim_opt.seed ? 16 + (int)(sim_random(&c->rng) % 512) : 256;
         sim_warp_run(w, budget);
         any = true;
     }

@@ -74,6 +74,8 @@ SIM_API void cuda_sim_set(const char *name, const char *v)
         sim_opt.cc = atoi(v);
     else if (!strcasecmp(name, "SEED"))
         sim_opt.seed = strtoull(v, NULL, 0);
+    else if (!strcasecmp(name, "SLICE")) /* instructions of a warp at a time; 0: by the seed */
+        sim_opt.slice = atoi(v) > 0 ? atoi(v) : 0;
     else if (!strcasecmp(name, "STRICT"))
         sim_opt.strict = atoi(v);
     else if (!strcasecmp(name, "MEMORY"))
@@ -95,7 +97,7 @@ SIM_API void cuda_sim_set(const char *name, const char *v)
 void sim_options_read(void)
 {
     static const char *const names[] = {"SMS", "CC", "SEED", "STRICT", "MEMORY", "THREADS", "WATCHDOG",
-                                        "REPORT", "FAULT", "DELETE"};
+                                        "SLICE", "REPORT", "FAULT", "DELETE"};
     static bool read;
     if (read)
         return;

@@ -324,6 +324,10 @@ CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction f,
 
 CUresult drv_launch(const sim_node *n)
 {
+    if (!program((CUfunction)(void *)n->prog))
+        return CUDA_ERROR_INVALID_HANDLE; /* its module was unloaded since it was captured */
+    if (sim_opt.strict && !sim_mem_records())
+        return CUDA_ERROR_OUT_OF_MEMORY;
     sim_launch *l = calloc(1, sizeof *l);
     if (!l)
         return CUDA_ERROR_OUT_OF_MEMORY;

@@ -424,7 +424,7 @@ static uint64_t window(sim_dec *d, const ptx_insn *in)
     return ptx_has(in, "shared") || ptx_has(in, "shared::cta") ? SIM_SHARED_BASE
          : ptx_has(in, "local")                                ? SIM_LOCAL_BASE
          : ptx_has(in, "global") || ptx_has(in, "const")       ? 0
-         : ptx_has(in, "param") || ptx_has(in, "param::entry") ? (dec_bad(d, "cvta.param is not supported"), 0ull)
+         : ptx_has(in, "param") || ptx_has(in, "param::entry") ? SIM_PARAM_BASE
                                                                : (dec_bad(d, "unknown opcode %s", in->op), 0ull);
 }
 static void dec_cvta(sim_dec *d, const ptx_insn *in)

@@ -25,13 +25,20 @@ int sim_mem_init(void)
     uint64_t size = (sim_opt.memory * 2 + (64u << 20)) & ~(uint64_t)4095;
     sim_mem.arena = reserve(size);
     sim_mem.valid = reserve(size);
-    sim_mem.rec = reserve(size / 4 * sizeof(sim_grec));
-    if (!sim_mem.arena || !sim_mem.valid || !sim_mem.rec)
+    if (!sim_mem.arena || !sim_mem.valid)
         return -1;
     sim_mem.arena_size = size;
     sim_mem.limit = sim_opt.memory;
     sim_mem.top = RED;
     return 0;
+}
+
+/* The records of accesses take eight times the arena's address space: only strict launches need them. */
+bool sim_mem_records(void)
+{
+    if (!sim_mem.rec)
+        sim_mem.rec = reserve(sim_mem.arena_size / 4 * sizeof(sim_grec));
+    return sim_mem.rec != NULL;
 }
 
 static void forget(void *p, uint64_t n)
@@ -48,7 +55,8 @@ void sim_mem_reset(void)
     if (sim_mem.arena) {
         munmap(sim_mem.arena, sim_mem.arena_size);
         munmap(sim_mem.valid, sim_mem.arena_size);
-        munmap(sim_mem.rec, sim_mem.arena_size / 4 * sizeof(sim_grec));
+        if (sim_mem.rec)
+            munmap(sim_mem.rec, sim_mem.arena_size / 4 * sizeof(sim_grec));
     }
     free(sim_mem.a);
     sim_mem.arena = sim_mem.valid = NULL;

@@ -26,16 +26,23 @@ static void blocks16(const sim_warp *w, int32_t slot, bool bf, double *dst, size
             dst[r * row + c * col] = (double)f[8 * r + c];
 }
 
-/* D += A B for 16 x k by k x 8. */
+/* D += A B for 16 x k by k x 8. Four rows at a time keep the sums in registers. */
+typedef double row8 __attribute__((vector_size(64)));
 static void multiply(mat_a a, mat_b b, int kk, double acc[16][8])
 {
-    for (int r = 0; r < 16; r++) {
-        double s[8];
-        memcpy(s, acc[r], sizeof s);
-        for (int k = 0; k < kk; k++)
-            for (int n = 0; n < 8; n++)
-                s[n] += a[r][k] * b[k][n];
-        memcpy(acc[r], s, sizeof s);
+    for (int r = 0; r < 16; r += 4) {
+        row8 s0, s1, s2, s3, y;
+        memcpy(&s0, acc[r], 64), memcpy(&s1, acc[r + 1], 64);
+        memcpy(&s2, acc[r + 2], 64), memcpy(&s3, acc[r + 3], 64);
+        for (int k = 0; k < kk; k++) {
+            memcpy(&y, b[k], 64);
+            s0 += a[r][k] * y;
+            s1 += a[r + 1][k] * y;
+            s2 += a[r + 2][k] * y;
+            s3 += a[r + 3][k] * y;
+        }
+        memcpy(acc[r], &s0, 64), memcpy(acc[r + 1], &s1, 64);
+        memcpy(acc[r + 2], &s2, 64), memcpy(acc[r + 3], &s3, 64);
     }
 }
 
@@ -47,18 +54,22 @@ static void need_warp(sim_warp *w, const sim_insn *in, uint32_t m)
 
 static void acc_f32_in(const sim_warp *w, const int32_t *c, double acc[16][8])
 {
-    for (int q = 0; q < 4; q++) {
-        const uint32_t *r = sim_r32(w, c[q]);
-        for (int l = 0; l < 32; l++)
-            acc[l / 4 + 8 * (q / 2)][2 * (l % 4) + (q & 1)] = (double)sim_f(r[l]);
+    for (int q = 0; q < 4; q += 2) {
+        const uint32_t *x = sim_r32(w, c[q]), *y = sim_r32(w, c[q + 1]);
+        double *o = acc[4 * q]; /* rows g + 8 (q / 2): lane 4g + t has columns 2t, 2t + 1 */
+        for (int l = 0; l < 32; l++) {
+            o[2 * l] = (double)sim_f(x[l]);
+            o[2 * l + 1] = (double)sim_f(y[l]);
+        }
     }
 }
 static void acc_f32_out(sim_warp *w, const int32_t *d, double acc[16][8])
 {
     for (int q = 0; q < 4; q++) {
         uint32_t *r = sim_w32(w, d[q]);
+        const double *o = acc[8 * (q / 2)] + (q & 1);
         for (int l = 0; l < 32; l++)
-            r[l] = sim_bn((float)acc[l / 4 + 8 * (q / 2)][2 * (l % 4) + (q & 1)]);
+            r[l] = sim_bn((float)o[2 * l]);
     }
 }
 /* double -> f16 in one rounding: f32 rounded to odd first. */

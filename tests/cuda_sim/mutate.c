@@ -84,7 +84,24 @@ static bool is_wait(const ptx_insn *in)
     return ptx_is(in, "cp") && (ptx_has(in, "wait_group") || ptx_has(in, "wait_all") || ptx_has(in, "commit_group"));
 }
 
-/* A short loop backwards that polls memory. */
+static bool tainted(const bool *set, const ptx_operand *o)
+{
+    if (o->kind == OP_REG)
+        return set[o->reg];
+    for (int i = 0; i < o->nv; i++)
+        if (tainted(set, &o->v[i]))
+            return true;
+    return false;
+}
+static void taint(bool *set, const ptx_operand *o)
+{
+    if (o->kind == OP_REG)
+        set[o->reg] = true;
+    for (int i = 0; i < o->nv; i++)
+        taint(set, &o->v[i]);
+}
+
+/* A short loop backwards whose condition comes from memory that it polls. */
 static bool is_spin(const ptx_func *f, int i)
 {
     const ptx_insn *in = &f->insns[i];
@@ -93,13 +110,20 @@ static bool is_spin(const ptx_func *f, int i)
     int t = ptx_find_label(f, in->opd[0].name, in->scope);
     if (t < 0 || t > i || i - t > 24)
         return false;
-    bool poll = false;
+    bool *set = calloc((size_t)f->nregs + 1, 1);
+    if (!set)
+        exit(1);
     for (int k = t; k < i; k++) {
-        poll |= polls(&f->insns[k]);
-        if (is_wait(&f->insns[k]) && !ptx_is(&f->insns[k], "fence") && !ptx_is(&f->insns[k], "membar"))
-            return false;
+        const ptx_insn *q = &f->insns[k];
+        bool hit = polls(q);
+        for (int j = 1; j < q->nopd; j++)
+            hit |= tainted(set, &q->opd[j]);
+        if (hit && q->nopd)
+            taint(set, &q->opd[0]);
     }
-    return poll;
+    bool spin = set[in->guard];
+    free(set);
+    return spin;
 }
 
 static void add(tool *t, const ptx_func *f, const ptx_insn *in, const char *mode, const char *kind)

@@ -17,12 +17,13 @@
 /* Generic address windows. Device addresses start above them, so that the host cannot dereference one. */
 #define SIM_SHARED_BASE 0x100000000ull
 #define SIM_LOCAL_BASE 0x180000000ull
+#define SIM_PARAM_BASE 0x190000000ull
 #define SIM_WINDOW 0x1000000ull
 #define SIM_DEV_BASE 0x200000000ull
 
 /* ---- options (environment) ---- */
 typedef struct sim_options {
-    int sms, cc, threads, strict;
+    int sms, cc, threads, strict, slice;
     uint64_t seed, memory, watchdog;
     char report[512];
     char fault_kind[16];
@@ -54,6 +55,7 @@ typedef struct sim_memory {
 extern sim_memory sim_mem;
 int sim_mem_init(void);
 void sim_mem_reset(void);
+bool sim_mem_records(void);
 uint64_t sim_mem_alloc(uint64_t size, bool module); /* 0: out of memory */
 bool sim_mem_free(uint64_t addr);
 /* The live allocation that holds [addr, addr+n), NULL if none; *why (may be NULL) gets a phrase. */

@@ -187,6 +187,11 @@ Test(zoo, spaces)
             float want = s + 5.0f + 3.0f - 7.0f;
             cr_assert(fabsf(o[i] - want) <= 1e-5f, "sm_%d %d: %g %g", arch, i, (double)o[i], (double)want);
         }
+        void *pargs[] = {&d, &p};
+        OK(rig_launch(rig_function(rig_load("zoo", arch), "param_array"), 1, 64, 0, pargs));
+        rig_download(o, d, sizeof o);
+        for (int i = 0; i < 64; i++)
+            cr_assert_eq(o[i], p.scale[i % 3] + 11.0f);
         cuda_sim_reset();
     }
 }
