@@ -50,7 +50,8 @@ static void upload_noise(nb_mem m, size_t count, uint64_t seed) {
 
 static void row(const char *what, size_t n, size_t k, double seconds, double flop) {
     double gflops = flop / seconds * 1e-9;
-    printf("%-8s %6zu %6zu %9.4f s %8.1f GFLOP/s %5.2f of peak\n", what, n, k, seconds, gflops, peak > 0.0 ? gflops / peak : 1.0);
+    printf("%-8s %6zu %6zu %9.4f s %8.1f GFLOP/s %5.2f of peak\n", what, n, k, seconds, gflops,
+           peak > 0.0 ? gflops / peak : 1.0);
     fflush(stdout);
 }
 
@@ -106,7 +107,8 @@ static void bench_factor(nb_mem h, size_t k, int runs) {
         order[j] = j;
     must(order ? nb_upload(stream, perm, order, k * sizeof *order, &err) : NB_E_MEMORY, &err);
     must(nb_upload(stream, status, &seen, sizeof seen, &err), &err);
-    struct nb_hessian_order_args a = {.k = k, .h = h, .ldh = k, .perm = perm, .damp = 0.01f, .f = f, .ldf = k, .status = status};
+    struct nb_hessian_order_args a = {.k = k, .h = h, .ldh = k, .perm = perm, .damp = 0.01f, .f = f, .ldf = k,
+                                      .status = status};
     double best = 1e30;
     for (int i = 0; i < runs; i++) {
         must(nb_launch(stream, NB_OP_hessian_order, &a, &err), &err);

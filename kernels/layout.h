@@ -42,4 +42,9 @@ NB_LAYOUT_FN nb_u32 nb_awq_column(nb_u32 nibble) {
     return nibble < 4u ? 2u * nibble : 2u * nibble - 7u;
 }
 
+/* The other way: the nibble that holds column c (0..7) of a word: 0,4,1,5,2,6,3,7. */
+NB_LAYOUT_FN nb_u32 nb_awq_nibble(nb_u32 column) {
+    return column / 2u + (column % 2u ? 4u : 0u);
+}
+
 #endif

@@ -144,12 +144,11 @@ void nb_packed_free(nb_packed *p) {
     nb_free(p);
 }
 
-nb_status nb_qgemm_workspace(nb_device *device, const nb_qweight *w, size_t m, nb_gemm_mode mode,
-                             nb_dtype x_type, nb_dtype y_type, size_t *bytes, nb_err *err) {
+nb_status nb_qgemm_workspace(nb_device *device, const nb_qweight *w, size_t m, nb_gemm_mode mode, size_t *bytes, nb_err *err) {
     if (device->backend->id != NB_CPU)
         return nb_fail(err, NB_E_UNSUPPORTED, "packed weights are not served by the device %s",
                        device->backend->name);
-    if (!nb__cpu_qgemm_workspace(w, m, mode == NB_GEMM_FAST, x_type, y_type,
+    if (!nb__cpu_qgemm_workspace(w, m, mode == NB_GEMM_FAST,
                                  nb_pool_threads(nb_device_pool(device)), bytes))
         return nb_fail_memory(err, SIZE_MAX, "a workspace");
     return NB_OK;
@@ -157,7 +156,7 @@ nb_status nb_qgemm_workspace(nb_device *device, const nb_qweight *w, size_t m, n
 
 nb_status nb_packed_workspace(const nb_packed *p, size_t m, nb_gemm_mode mode, size_t *bytes,
                               nb_err *err) {
-    return nb_qgemm_workspace(p->device, &p->w, m, mode, NB_F32, NB_F32, bytes, err);
+    return nb_qgemm_workspace(p->device, &p->w, m, mode, bytes, err);
 }
 
 nb_status nb_packed_linear(nb_stream *stream, const nb_packed *p, nb_gemm_mode mode, size_t m,

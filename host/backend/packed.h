@@ -34,7 +34,6 @@ nb_status nb_packed_linear(nb_stream *stream, const nb_packed *packed, nb_gemm_m
                            nb_mem workspace, nb_err *err);
 
 /* Workspace of one launch of qgemm or qgemm_i8 on a device. */
-nb_status nb_qgemm_workspace(nb_device *device, const nb_qweight *w, size_t m, nb_gemm_mode mode,
-                             nb_dtype x_type, nb_dtype y_type, size_t *bytes, nb_err *err);
+nb_status nb_qgemm_workspace(nb_device *device, const nb_qweight *w, size_t m, nb_gemm_mode mode, size_t *bytes, nb_err *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "host/base/alloc.h"
@@ -85,15 +86,28 @@ static void *worker_main(void *arg) {
     return NULL;
 }
 
-static nb_status pool_alloc(unsigned n, nb_pool **out, nb_err *err) {
-    nb_pool *p;
-    NB_TRY(nb_calloc(1, sizeof *p, "a thread pool", &p, err));
-    nb_status status = nb_calloc(n, sizeof *p->workers, "a thread pool", &p->workers, err);
-    if (status != NB_OK) {
-        nb_free(p);
-        return status;
-    }
+/* ---- making and ending ---- */
+
+static size_t head_bytes(void) {
+    return (sizeof(nb_pool) + 63) & ~(size_t)63;
+}
+
+size_t nb_pool_bytes(unsigned workers) {
+    return head_bytes() + workers * sizeof(worker);
+}
+
+unsigned nb_pool_online(void) {
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (unsigned)nb_min((size_t)online, MAX_THREADS) : 1;
+}
+
+/* A pool without threads in mem, zeroed. */
+static nb_pool *pool_init(void *mem, unsigned n) {
+    nb_pool *p = mem;
+    memset(mem, 0, nb_pool_bytes(n));
+    p->workers = (worker *)(void *)((char *)mem + head_bytes());
     p->n = n;
+    p->started = 1;
     pthread_mutex_init(&p->run_lock, NULL);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
@@ -102,45 +116,10 @@ static nb_status pool_alloc(unsigned n, nb_pool **out, nb_err *err) {
         p->workers[i].pool = p;
         p->workers[i].id = i;
     }
-    *out = p;
-    return NB_OK;
+    return p;
 }
 
-nb_status nb_pool_new(unsigned threads, nb_pool **out, nb_err *err) {
-    if (threads == 0) {
-        long online = sysconf(_SC_NPROCESSORS_ONLN);
-        threads = online > 0 ? (unsigned)nb_min((size_t)online, MAX_THREADS) : 1;
-    }
-    if (threads > MAX_THREADS)
-        return nb_fail(err, NB_E_USAGE, "%u threads asked for, at most %d are possible", threads, MAX_THREADS);
-    nb_pool *p;
-    NB_TRY(pool_alloc(threads, &p, err));
-    for (p->started = 1; p->started < threads; p->started++) {
-        worker *w = &p->workers[p->started];
-        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
-            unsigned got = p->started;
-            nb_pool_free(p);
-            return nb_fail(err, NB_E_FAILED, "thread %u of %u could not be started", got, threads);
-        }
-    }
-    *out = p;
-    return NB_OK;
-}
-
-nb_status nb_pool_wrap(const nb_parallel *parallel, nb_pool **out, nb_err *err) {
-    if (!parallel->run || parallel->n_workers == 0 || parallel->n_workers > MAX_THREADS)
-        return nb_fail(err, NB_E_USAGE, "a caller's pool needs a run function and 1 to %d workers", MAX_THREADS);
-    nb_pool *p;
-    NB_TRY(pool_alloc(parallel->n_workers, &p, err));
-    p->outer = *parallel;
-    p->started = 1;
-    *out = p;
-    return NB_OK;
-}
-
-void nb_pool_free(nb_pool *p) {
-    if (!p)
-        return;
+void nb_pool_end(nb_pool *p) {
     pthread_mutex_lock(&p->lock);
     p->stop = true;
     pthread_cond_broadcast(&p->wake);
@@ -153,7 +132,62 @@ void nb_pool_free(nb_pool *p) {
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);
     pthread_mutex_destroy(&p->run_lock);
-    nb_free(p->workers);
+}
+
+nb_status nb_pool_start(void *mem, unsigned threads, nb_pool **out, nb_err *err) {
+    nb_pool *p = pool_init(mem, threads);
+    for (; p->started < threads; p->started++) {
+        worker *w = &p->workers[p->started];
+        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+            unsigned got = p->started;
+            nb_pool_end(p);
+            return nb_fail(err, NB_E_FAILED, "thread %u of %u could not be started", got, threads);
+        }
+    }
+    *out = p;
+    return NB_OK;
+}
+
+nb_status nb_pool_check(unsigned threads, nb_err *err) {
+    if (threads > MAX_THREADS)
+        return nb_fail(err, NB_E_USAGE, "%u threads asked for, at most %d are possible", threads, MAX_THREADS);
+    return NB_OK;
+}
+
+nb_status nb_pool_new(unsigned threads, nb_pool **out, nb_err *err) {
+    void *mem;
+    if (threads == 0)
+        threads = nb_pool_online();
+    NB_TRY(nb_pool_check(threads, err));
+    NB_TRY(nb_alloc_aligned(nb_pool_bytes(threads), 1, "a thread pool", &mem, err));
+    nb_status status = nb_pool_start(mem, threads, out, err);
+    if (status != NB_OK)
+        nb_free(mem);
+    return status;
+}
+
+nb_status nb_pool_wrap_at(void *mem, const nb_parallel *parallel, nb_pool **out, nb_err *err) {
+    if (!parallel->run || parallel->n_workers == 0 || parallel->n_workers > MAX_THREADS)
+        return nb_fail(err, NB_E_USAGE, "a caller's pool needs a run function and 1 to %d workers", MAX_THREADS);
+    *out = pool_init(mem, parallel->n_workers);
+    (*out)->outer = *parallel;
+    return NB_OK;
+}
+
+nb_status nb_pool_wrap(const nb_parallel *parallel, nb_pool **out, nb_err *err) {
+    void *mem;
+    unsigned n = parallel->n_workers <= MAX_THREADS ? parallel->n_workers : 0;
+    NB_TRY(nb_alloc_aligned(nb_pool_bytes(n), 1, "a thread pool", &mem, err));
+    nb_status status = nb_pool_wrap_at(mem, parallel, out, err);
+    if (status != NB_OK)
+        nb_free(mem);
+    return status;
+}
+
+void nb_pool_free(nb_pool *p) {
+    if (!p)
+        return;
+    nb_pool_end(p);
     nb_free(p);
 }
 

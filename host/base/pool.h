@@ -16,6 +16,16 @@ nb_status nb_pool_wrap(const nb_parallel *parallel, nb_pool **out, nb_err *err);
 
 void nb_pool_free(nb_pool *pool);
 
+/* The same in memory of the caller's, nb_pool_bytes(workers) bytes aligned to 64: nb_pool_start with threads of its own (1
+ * and more), nb_pool_wrap_at over a caller's; nb_pool_end ends it and leaves the memory alone. */
+size_t nb_pool_bytes(unsigned workers);
+nb_status nb_pool_start(void *mem, unsigned threads, nb_pool **out, nb_err *err);
+nb_status nb_pool_wrap_at(void *mem, const nb_parallel *parallel, nb_pool **out, nb_err *err);
+void nb_pool_end(nb_pool *pool);
+/* Online processors, and whether a pool may have so many threads. */
+unsigned nb_pool_online(void);
+nb_status nb_pool_check(unsigned threads, nb_err *err);
+
 /* Calls fn(arg, task, worker) for each task in [0, n_tasks) and returns when all are done. Tasks are claimed in
  * rising order; worker is in [0, nb_pool_threads). One run at a time: a second caller waits. fn must not call
  * nb_pool_run on the same pool. */

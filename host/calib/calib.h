@@ -20,8 +20,8 @@ typedef struct nb_calib_options {
 } nb_calib_options;
 
 /* The ids of a text file: plain text, or JSON lines with a "text" field each (by its first byte '{'). A UTF-8 byte order
- * mark is passed over; ill-formed UTF-8 is read as U+FFFD and counted in *replaced (may be NULL); an empty file, a NUL
- * byte and UTF-16 are NB_E_INPUT, as is a line that is not such an object. Documents of JSON lines are tokenized one by
+ * mark is passed over; ill-formed UTF-8 in plain text is read as U+FFFD and counted in *replaced (may be NULL); an empty
+ * file, a NUL byte and UTF-16 are NB_E_INPUT, as is a line that is not such an object in well-formed UTF-8. Documents of JSON lines are tokenized one by
  * one and joined by EOS where there is one. Added tokens in the text become their ids. No BOS. */
 nb_status nb_text_ids(const nb_tokenizer *tok, const char *path, nb_ids *out, size_t *replaced, nb_err *err);
 

@@ -316,5 +316,6 @@ nb_status nb__gguf_parse(const nb_map *map, nb__meta *meta, nb__tensors *list, n
     NB_TRY(refuse_split(&c, meta));
     NB_TRY(read_alignment(&c, meta, &alignment));
     NB_TRY(take_infos(&c, n_tensors, alignment, list));
-    return place_data(&c, alignment, list->items + before, list->count - before);
+    nb_view *views = list->items ? list->items + before : NULL;
+    return place_data(&c, alignment, views, list->count - before);
 }

@@ -169,6 +169,21 @@ static nb_status open_unusual(nb_ckpt *c, nb_err *err) {
     return status == NB_OK ? parse_shards(c, err) : status;
 }
 
+/* Older AutoGPTQ keeps the settings of quantized weights in quantize_config.json alone: they are put where the others
+ * have them. */
+static nb_status add_quantize_config(nb_ckpt *c, nb_err *err) {
+    bool packed = false;
+    json_t *settings = NULL;
+    for (size_t i = 0; i < c->tensors.count && !packed; i++)
+        packed = nb_ends_with(c->tensors.items[i].name, ".qweight");
+    if (!packed || json_object_get(c->config, "quantization_config"))
+        return NB_OK;
+    NB_TRY(read_object(c->path, "quantize_config.json", MAX_CONFIG, true, &settings, err));
+    if (settings && json_object_set_new(c->config, "quantization_config", settings) != 0)
+        return nb_fail_memory(err, 0, "a quantization_config");
+    return NB_OK;
+}
+
 nb_status nb__hf_open(nb_ckpt *c, nb_err *err) {
     char *single = NULL, *index = NULL;
     nb_status status;
@@ -186,6 +201,8 @@ nb_status nb__hf_open(nb_ckpt *c, nb_err *err) {
     } else {
         status = open_unusual(c, err);
     }
+    if (status == NB_OK)
+        status = add_quantize_config(c, err);
 out:
     nb_free(single);
     nb_free(index);

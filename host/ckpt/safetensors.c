@@ -152,7 +152,8 @@ nb_status nb__st_parse(const nb_map *map, nb__tensors *list, nb_err *err) {
         NB_GO(parse_tensor(map, base, name, entry, &view, err));
         NB_GO(nb__tensors_add(list, &view, err));
     }
-    status = check_cover(map, base, list->items + before, list->count - before, err);
+    nb_view *views = list->items ? list->items + before : NULL;
+    status = check_cover(map, base, views, list->count - before, err);
 out:
     json_decref(header);
     return status;

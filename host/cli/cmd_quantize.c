@@ -174,21 +174,21 @@ static void on_progress(void *ctx, const nb_run_progress *r) {
 }
 
 static json_t *result_json(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
-    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:O}", "schema", 1, "output", o->out,
+    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:O}", "schema", 1, "output", o->out,
                      "device", r->device, "seconds", r->seconds, "split", "forward", r->forward_seconds, "statistics",
-                     r->statistics_seconds, "solve", r->solve_seconds, "write", r->write_seconds, "file_bytes",
+                     r->statistics_seconds, "solve", r->solve_seconds, "write", r->write_seconds, "other", r->other_seconds, "file_bytes",
                      (json_int_t)r->file_bytes, "matrix_bytes", (json_int_t)plan->packed_bytes, "bits_per_weight",
                      plan->bits_per_weight, "peak_anonymous_memory", (json_int_t)r->peak_memory, "resumed_blocks",
                      (json_int_t)r->resumed_blocks, "report", r->report);
 }
 
 static void print_result(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
-    char total[24], a[24], b[24], c[24], d[24], size[24], peak[24];
+    char total[24], a[24], b[24], c[24], d[24], e[24], size[24], peak[24];
     fprintf(stderr, "wrote %s: %s, %.3f bits per weight in the quantized matrices\n", o->out,
             nb_bytes_text((double)r->file_bytes, size), plan->bits_per_weight);
-    fprintf(stderr, "%s: forward %s, statistics %s, solve %s, write %s; peak anonymous memory %s\n", nb_duration(r->seconds, total),
+    fprintf(stderr, "%s: forward %s, statistics %s, solve %s, write %s, other %s; peak anonymous memory %s\n", nb_duration(r->seconds, total),
             nb_duration(r->forward_seconds, a), nb_duration(r->statistics_seconds, b), nb_duration(r->solve_seconds, c),
-            nb_duration(r->write_seconds, d), nb_bytes_text((double)r->peak_memory, peak));
+            nb_duration(r->write_seconds, d), nb_duration(r->other_seconds, e), nb_bytes_text((double)r->peak_memory, peak));
 }
 
 static nb_status quantize(const quantize_values *v, const nb_model *model, const nb_plan *plan, const nb_run_options *o,

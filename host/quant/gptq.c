@@ -21,23 +21,34 @@
 /* Columns whose errors are spread to far columns together: at k = 512 the product no longer waits for memory. */
 enum { FAR = 512 };
 
+/* What depends on the Hessian and the settings alone. */
+struct nb_quant_cache {
+    const void *base; /* the Hessian's buffer and place, k, and the settings that matter: the key */
+    size_t offset, k;
+    nb_quant_options options;
+    nb_mem u;                     /* f32 [k,k]: upper Cholesky factor of the inverse */
+    nb_mem perm, group_of, g_idx; /* u32 [k] */
+    uint32_t *groups_visited;     /* group_of on the host */
+    double damp_used;
+    unsigned damp_raised;
+};
+
 typedef struct solver {
     nb_stream *stream;
     nb_device *device;
     const nb_quant_options *options;
     size_t n, k, groups;
     nb_mem w, h;         /* the caller's */
+    nb_quant_cache *f;   /* own, until it is handed to the caller */
+    bool shared;         /* f is the caller's */
     nb_mem wt;           /* f32 [k,n]; after the solve: codes u8 [n,k] */
-    nb_mem u;            /* f32 [k,k] */
     nb_mem temp;         /* f32: of the factorization */
     nb_mem errors;       /* f32 [FAR,n] */
     nb_mem codes;        /* u8 [k,n], visiting order */
     nb_mem scales, zeros; /* f32 [n,groups] */
     nb_mem loss;         /* f32 [n] */
-    nb_mem perm, group_of, g_idx; /* u32 [k] */
     nb_mem status;       /* struct nb_gptq_status */
     nb_event *marks[4];  /* before and after the factorization, and the solve */
-    uint32_t *groups_visited; /* group_of on the host */
     struct nb_gptq_status seen;
 } solver;
 
@@ -55,35 +66,73 @@ static size_t gptq_scratch(size_t n, size_t k, const nb_quant_options *o) {
     return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status);
 }
 
+typedef struct buffer {
+    nb_mem *mem;
+    size_t count, size;
+} buffer;
+
+static nb_status allocate_all(nb_device *device, const buffer *buffers, size_t count, nb_err *err) {
+    for (size_t i = 0; i < count; i++)
+        NB_TRY(nb_alloc_array(device, buffers[i].count, buffers[i].size, buffers[i].mem, err));
+    return NB_OK;
+}
+
 static nb_status allocate(solver *s, nb_err *err) {
-    size_t n = s->n, k = s->k, elems, params, square;
-    if (!nb_mul(n, k, &elems) || !nb_mul(n, s->groups, &params) || !nb_mul(k, k, &square))
+    size_t n = s->n, k = s->k, elems, params, errors;
+    if (!nb_mul(n, k, &elems) || !nb_mul(n, s->groups, &params) || !nb_mul(far_columns(k, s->options), n, &errors))
         return nb_fail_memory(err, SIZE_MAX, "a GPTQ solve");
-    const struct {
-        nb_mem *mem;
-        size_t count, size;
-    } buffers[] = {
-        {&s->wt, elems, sizeof(float)},    {&s->u, square, sizeof(float)},
-        {&s->codes, elems, 1},             {&s->temp, nb__factor_temp(k), sizeof(float)},
+    const buffer buffers[] = {
+        {&s->wt, elems, sizeof(float)},      {&s->codes, elems, 1},
         {&s->scales, params, sizeof(float)}, {&s->zeros, params, sizeof(float)},
-        {&s->loss, n, sizeof(float)},      {&s->perm, k, sizeof(uint32_t)},
-        {&s->group_of, k, sizeof(uint32_t)}, {&s->g_idx, k, sizeof(uint32_t)},
+        {&s->errors, errors, sizeof(float)}, {&s->loss, n, sizeof(float)},
         {&s->status, 1, sizeof(struct nb_gptq_status)},
     };
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        NB_TRY(nb_alloc_array(s->device, buffers[i].count, buffers[i].size, buffers[i].mem, err));
-    if (!nb_mul(far_columns(k, s->options), n, &elems))
+    return allocate_all(s->device, buffers, sizeof buffers / sizeof *buffers, err);
+}
+
+static nb_status allocate_factor(solver *s, nb_err *err) {
+    size_t k = s->k, square;
+    if (!nb_mul(k, k, &square))
         return nb_fail_memory(err, SIZE_MAX, "a GPTQ solve");
-    NB_TRY(nb_alloc_array(s->device, elems, sizeof(float), &s->errors, err));
-    return nb_calloc(k, sizeof(uint32_t), "a column order", &s->groups_visited, err);
+    NB_TRY(nb_calloc(1, sizeof *s->f, "a GPTQ solve", &s->f, err));
+    s->f->base = s->h.base;
+    s->f->offset = s->h.offset;
+    s->f->k = k;
+    s->f->options = *s->options;
+    const buffer buffers[] = {
+        {&s->f->u, square, sizeof(float)},          {&s->f->perm, k, sizeof(uint32_t)},
+        {&s->f->group_of, k, sizeof(uint32_t)},     {&s->f->g_idx, k, sizeof(uint32_t)},
+        {&s->temp, nb__factor_temp(k), sizeof(float)},
+    };
+    NB_TRY(allocate_all(s->device, buffers, sizeof buffers / sizeof *buffers, err));
+    return nb_calloc(k, sizeof(uint32_t), "a column order", &s->f->groups_visited, err);
+}
+
+void nb_quant_cache_free(nb_device *device, nb_quant_cache **cache) {
+    nb_quant_cache *f = *cache;
+    if (!f)
+        return;
+    nb_mem *all[] = {&f->u, &f->perm, &f->group_of, &f->g_idx};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        nb_release(device, all[i]);
+    nb_free(f->groups_visited);
+    nb_free(f);
+    *cache = NULL;
+}
+
+/* Was it made for this Hessian and these settings? Bits, zeros and blocks do not matter to it. */
+static bool cache_serves(const nb_quant_cache *f, const solver *s) {
+    const nb_quant_options *a = &f->options, *b = s->options;
+    return f->base == s->h.base && f->offset == s->h.offset && f->k == s->k && a->group_size == b->group_size &&
+           a->order == b->order && a->damp == b->damp && a->damp_step == b->damp_step && a->damp_max == b->damp_max;
 }
 
 static void release(solver *s) {
-    nb_mem *all[] = {&s->wt, &s->u, &s->temp, &s->errors, &s->codes, &s->scales, &s->zeros,
-                     &s->loss, &s->perm, &s->group_of, &s->g_idx, &s->status};
+    nb_mem *all[] = {&s->wt, &s->temp, &s->errors, &s->codes, &s->scales, &s->zeros, &s->loss, &s->status};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         nb_release(s->device, all[i]);
-    nb_free(s->groups_visited);
+    if (!s->shared)
+        nb_quant_cache_free(s->device, &s->f);
     for (int i = 0; i < 4; i++)
         if (s->marks[i])
             s->device->backend->event_free(s->marks[i]);
@@ -99,16 +148,11 @@ static nb_status read_times(const solver *s, nb_quant_report *report, nb_err *er
     return b->event_elapsed(s->marks[2], s->marks[3], &report->solve_seconds, err);
 }
 
-/* Looks at the input, orders columns. Waits for the stream: blocks are cut by groups in visiting order. */
-static nb_status prepare(solver *s, nb_err *err) {
+/* Looks at the input, clears dead columns. Waits for the stream. */
+static nb_status check_input(solver *s, nb_err *err) {
     struct nb_hessian_check_args check = {.n = s->n, .k = s->k, .h = s->h, .ldh = s->k, .w = s->w, .ldw = s->k,
                                           .status = s->status};
     NB_TRY(nb_launch(s->stream, NB_OP_hessian_check, &check, err));
-    struct nb_column_order_args order = {.k = s->k, .group = s->options->group_size, .order = s->options->order,
-                                         .h = s->h, .ldh = s->k, .perm = s->perm, .group_of = s->group_of,
-                                         .g_idx = s->g_idx};
-    NB_TRY(nb_launch(s->stream, NB_OP_column_order, &order, err));
-    NB_TRY(nb_download(s->stream, s->groups_visited, s->group_of, s->k * sizeof(uint32_t), err));
     NB_TRY(nb_download(s->stream, &s->seen, s->status, sizeof s->seen, err));
     NB_TRY(nb_sync(s->stream, err));
     if (s->seen.bad_weight > 0)
@@ -119,12 +163,21 @@ static nb_status prepare(solver *s, nb_err *err) {
     return NB_OK;
 }
 
+/* Blocks are cut by groups in visiting order, so the host needs it too, with the factor's status. */
+static nb_status order_columns(solver *s, nb_err *err) {
+    struct nb_column_order_args order = {.k = s->k, .group = s->options->group_size, .order = s->options->order,
+                                         .h = s->h, .ldh = s->k, .perm = s->f->perm, .group_of = s->f->group_of,
+                                         .g_idx = s->f->g_idx};
+    NB_TRY(nb_launch(s->stream, NB_OP_column_order, &order, err));
+    return nb_download(s->stream, s->f->groups_visited, s->f->group_of, s->k * sizeof(uint32_t), err);
+}
+
 /* U with one damping; *pivot is 0 where it worked. */
 static nb_status factor_with(solver *s, double damp, uint32_t *pivot, nb_err *err) {
-    struct nb_hessian_order_args order = {.k = s->k, .h = s->h, .ldh = s->k, .perm = s->perm, .damp = (float)damp,
-                                          .f = s->u, .ldf = s->k, .status = s->status};
+    struct nb_hessian_order_args order = {.k = s->k, .h = s->h, .ldh = s->k, .perm = s->f->perm, .damp = (float)damp,
+                                          .f = s->f->u, .ldf = s->k, .status = s->status};
     NB_TRY(nb_launch(s->stream, NB_OP_hessian_order, &order, err));
-    NB_TRY(nb__inverse_factor(s->stream, s->u, s->k, s->temp, s->status, err));
+    NB_TRY(nb__inverse_factor(s->stream, s->f->u, s->k, s->temp, s->status, err));
     NB_TRY(nb_download(s->stream, &s->seen, s->status, sizeof s->seen, err));
     NB_TRY(nb_sync(s->stream, err));
     *pivot = s->seen.pivot;
@@ -132,7 +185,7 @@ static nb_status factor_with(solver *s, double damp, uint32_t *pivot, nb_err *er
 }
 
 /* Raises the damping until H is positive definite: damp, damp + step, damp + 10 step, ... up to damp_max. */
-static nb_status factorize(solver *s, nb_quant_report *report, nb_err *err) {
+static nb_status factorize(solver *s, nb_err *err) {
     const nb_quant_options *o = s->options;
     double damp = o->damp, step = o->damp_step;
     uint32_t pivot;
@@ -144,25 +197,44 @@ static nb_status factorize(solver *s, nb_quant_report *report, nb_err *err) {
         if (!(next > damp))
             return nb_fail(err, NB_E_FAILED, "the Hessian is not positive definite with damping %g (pivot %u of %zu), after "
                            "raising it %u times; more or more varied calibration text helps", damp, pivot, s->k,
-                           report->damp_raised);
+                           s->f->damp_raised);
         damp = next;
         step *= 10.0;
-        report->damp_raised++;
+        s->f->damp_raised++;
     }
-    report->damp_used = damp;
-    struct nb_reverse_args reverse = {.count = s->k * s->k, .a = s->u};
+    s->f->damp_used = damp;
+    struct nb_reverse_args reverse = {.count = s->k * s->k, .a = s->f->u};
     return nb_launch(s->stream, NB_OP_reverse, &reverse, err);
+}
+
+/* Order and factor, the caller's where they serve. Made ones become the caller's where it shares them. */
+static nb_status get_factor(solver *s, nb_quant_cache **cache, nb_err *err) {
+    if (cache && *cache && cache_serves(*cache, s)) {
+        s->f = *cache;
+        s->shared = true;
+        return NB_OK;
+    }
+    if (cache)
+        nb_quant_cache_free(s->device, cache);
+    NB_TRY(allocate_factor(s, err));
+    NB_TRY(order_columns(s, err));
+    NB_TRY(factorize(s, err));
+    if (cache) {
+        *cache = s->f;
+        s->shared = true;
+    }
+    return NB_OK;
 }
 
 /* Where the group of position p begins, in visiting order. */
 static size_t group_start(const solver *s, size_t p) {
-    while (p > 0 && s->groups_visited[p - 1] == s->groups_visited[p])
+    while (p > 0 && s->f->groups_visited[p - 1] == s->f->groups_visited[p])
         p--;
     return p;
 }
 
 static bool inside_group(const solver *s, size_t p) {
-    return !fixed_params(s) && p < s->k && s->groups_visited[p] == s->groups_visited[p - 1];
+    return !fixed_params(s) && p < s->k && s->f->groups_visited[p] == s->f->groups_visited[p - 1];
 }
 
 /* End of the block that begins at p: a group that goes past it must begin with it. */
@@ -191,7 +263,7 @@ static nb_status spread(const solver *s, size_t first, size_t cols, nb_mem error
         return NB_OK;
     struct nb_matmul_args a = {.m = end - to, .n = s->n, .k = cols, .lda = s->k, .ldb = s->n, .ldc = s->n,
                                .trans_a = true, .alpha = -1.0f, .beta = 1.0f};
-    a.a = nb_mem_at(s->u, (first * s->k + to) * sizeof(float));
+    a.a = nb_mem_at(s->f->u, (first * s->k + to) * sizeof(float));
     a.b = errors;
     a.c = nb_mem_at(s->wt, to * s->n * sizeof(float));
     return nb_launch(s->stream, NB_OP_matmul, &a, err);
@@ -199,7 +271,7 @@ static nb_status spread(const solver *s, size_t first, size_t cols, nb_mem error
 
 static nb_status solve_block(const solver *s, size_t first, size_t cols, nb_mem errors, nb_err *err) {
     struct nb_gptq_block_args a = {.n = s->n, .k = s->k, .groups = s->groups, .first = first, .cols = cols, .wt = s->wt,
-                                   .ldw = s->n, .u = s->u, .ldu = s->k, .group_of = s->group_of,
+                                   .ldw = s->n, .u = s->f->u, .ldu = s->k, .group_of = s->f->group_of,
                                    .static_params = fixed_params(s), .symmetric = s->options->symmetric,
                                    .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
                                    .zeros = s->zeros, .codes = s->codes, .err = errors, .lderr = s->n, .loss = s->loss};
@@ -232,24 +304,26 @@ static nb_status load(solver *s, nb_err *err) {
     if (fixed_params(s))
         NB_TRY(nb_launch(s->stream, NB_OP_group_range, &range, err));
     struct nb_transpose_args turn = {.rows = s->n, .cols = s->k, .elem = 4, .src = s->w, .lds = s->k, .dst = s->wt,
-                                     .ldd = s->n, .from = s->perm};
+                                     .ldd = s->n, .from = s->f->perm};
     return nb_launch(s->stream, NB_OP_transpose, &turn, err);
 }
 
 /* Codes back into stored order, in the buffer of Wt. */
 static nb_status finish(solver *s, nb_qtensor *out, nb_quant_report *report, nb_err *err) {
     struct nb_transpose_args turn = {.rows = s->k, .cols = s->n, .elem = 1, .src = s->codes, .lds = s->n, .dst = s->wt,
-                                     .ldd = s->k, .to = s->perm};
+                                     .ldd = s->k, .to = s->f->perm};
     NB_TRY(nb_launch(s->stream, NB_OP_transpose, &turn, err));
     double damped, squares;
     NB_TRY(nb__quant_sum(s->stream, s->loss, s->n, &damped, err));
     nb__quant_result r = {.n = s->n, .k = s->k, .w = s->w, .codes = s->wt, .scales = s->scales, .zeros = s->zeros};
     if (s->options->order == NB_ORDER_ACT)
-        r.g_idx = s->g_idx;
+        r.g_idx = s->f->g_idx;
     NB_TRY(nb__quant_finish(s->stream, &r, s->options, s->loss, &squares, out, err));
-    double loss = damped - report->damp_used * (double)s->seen.mean * squares;
+    double loss = damped - s->f->damp_used * (double)s->seen.mean * squares;
     report->loss = (loss > 0.0 ? loss : 0.0) / ((double)s->n * (double)s->k);
     report->dead_columns = s->seen.dead;
+    report->damp_used = s->f->damp_used;
+    report->damp_raised = s->f->damp_raised;
     return NB_OK;
 }
 
@@ -264,9 +338,9 @@ static nb_status gptq_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const
     nb_qtensor q = {0};
     nb_status status;
     NB_GO(allocate(&s, err));
-    NB_GO(prepare(&s, err));
+    NB_GO(check_input(&s, err));
     NB_GO(mark(&s, 0, err));
-    NB_GO(factorize(&s, &made, err));
+    NB_GO(get_factor(&s, stats->cache, err));
     NB_GO(mark(&s, 1, err));
     NB_GO(load(&s, err));
     NB_GO(mark(&s, 2, err));

@@ -23,10 +23,16 @@ typedef struct nb_quant_options {
  * ... up to 1. */
 nb_quant_options nb_quant_defaults(size_t k);
 
+/* What runs of one method on linears with the same input may share, as GPTQ its factor of the Hessian: owned by the caller,
+ * NULL before the first run. A run that finds one made with other statistics buffers or settings replaces it. */
+typedef struct nb_quant_cache nb_quant_cache;
+void nb_quant_cache_free(nb_device *device, nb_quant_cache **cache); /* NULL inside is fine */
+
 /* What a calibration pass has gathered for the input of a linear; NULL buffers where the method does not ask. */
 typedef struct nb_quant_stats {
     nb_mem hessian; /* f32 [k,k], X^T X * (2 / rows), both triangles; left as it is, so that linears with one input share it */
     size_t rows;    /* tokens that it stands for */
+    nb_quant_cache **cache; /* optional. The buffers above may not change between runs that share one */
 } nb_quant_stats;
 
 typedef struct nb_quant_report {

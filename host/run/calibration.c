@@ -79,6 +79,8 @@ nb_status nb_calibration_windows(const nb_model *model, nb_stream *stream, const
     nb_status status = nb_calib_file(tok, o->calib, &co, &w, err);
     nb_tokenizer_free(tok);
     NB_TRY(status);
+    if (w.replaced)
+        nb_logf(&hooks->log, NB_LOG_WARN, "%s: %zu places are not UTF-8 and were read as U+FFFD", o->calib, (size_t)w.replaced);
     status = check_ids(model, &w, o->calib, err);
     if (status != NB_OK) {
         nb_windows_free(&w);

@@ -163,7 +163,7 @@ static nb_quant_options options_for(const run *r, const nb_plan_item *it) {
                               .scale_type = NB_F16,
                               .order = r->options->order,
                               .damp = r->options->damp,
-                              .damp_step = r->options->damp,
+                              .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
                               .damp_max = 1.0,
                               .block = 128};
 }
@@ -234,26 +234,18 @@ out:
     return status;
 }
 
-/* Linears of one tap share H; a method may overwrite it, so all but the last get a copy. */
+/* Linears of one tap share H, and what a method derives from it. */
 static nb_status quantize_tap(run *r, nb_block *block, const nb_lin *lins, size_t count, nb_mem h, size_t rows, nb_err *err) {
-    nb_mem copy = {0};
+    nb_quant_cache *cache = NULL;
+    nb_quant_stats stats = {.hessian = h, .rows = rows, .cache = &cache};
     nb_status status = NB_OK;
     for (size_t i = 0; i < count && status == NB_OK; i++) {
-        const nb_plan_item *it = item_of(r, block->layer, lins[i]);
-        size_t bytes = it->k * it->k * sizeof(float);
-        nb_quant_stats stats = {.hessian = h, .rows = rows};
         nb_mem w;
-        if (h.base && i + 1 < count) {
-            if (!copy.base)
-                NB_GO(nb_alloc(r->device, bytes, &copy, err));
-            NB_GO(nb_copy(r->stream, copy, h, bytes, err));
-            stats.hessian = copy;
-        }
-        NB_GO(quantize_linear(r, it, &stats, &w, err));
-        nb_block_set_dense(r->device, block, lins[i], w);
+        status = quantize_linear(r, item_of(r, block->layer, lins[i]), &stats, &w, err);
+        if (status == NB_OK)
+            nb_block_set_dense(r->device, block, lins[i], w);
     }
-out:
-    nb_release(r->device, &copy);
+    nb_quant_cache_free(r->device, &cache);
     return status;
 }
 
@@ -305,13 +297,22 @@ static nb_status quantize_block_plain(run *r, size_t layer, nb_err *err) {
     return NB_OK;
 }
 
+/* The stages of one block; what the taps did is counted by them. */
+static nb_status run_stages(run *r, nb_block *block, nb_tap_fn *tap, void *ctx, nb_err *err) {
+    double t0 = now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
+    nb_status status = nb_forward_stages(r->forward, block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, tap, ctx, err);
+    if (status == NB_OK)
+        status = nb_sync(r->stream, err);
+    r->result->forward_seconds += now() - t0 - (r->result->statistics_seconds + r->result->solve_seconds - tapped);
+    return status;
+}
+
 static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
     if (!r->plan->method->needs_hessian)
         return quantize_block_plain(r, layer, err);
     nb_block block;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
-    nb_status status = nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, on_tap,
-                                         r, err);
+    nb_status status = run_stages(r, &block, on_tap, r, err);
     nb_block_free(r->device, &block);
     return status;
 }
@@ -381,8 +382,7 @@ static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
     NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(nb_forward_stages(r->forward, &block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, no_tap, NULL,
-                            err));
+    NB_GO(run_stages(r, &block, no_tap, NULL, err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
@@ -621,7 +621,8 @@ out:
     nb_stream_free(r.stream);
     nb_device_close(r.device);
     out->seconds = now() - r.started;
-    out->forward_seconds = out->seconds - out->statistics_seconds - out->solve_seconds - out->write_seconds;
+    out->other_seconds =
+        out->seconds - out->forward_seconds - out->statistics_seconds - out->solve_seconds - out->write_seconds;
     return status;
 }
 

@@ -25,6 +25,7 @@ typedef struct nb_run_result {
     json_t *report;       /* what quantization_report.json holds; json_decref */
     char device[160];
     double seconds, forward_seconds, statistics_seconds, solve_seconds, write_seconds;
+    double other_seconds; /* calibration text, fingerprint, loading blocks */
     uint64_t file_bytes;  /* of the safetensors files written */
     size_t resumed_blocks;
     uint64_t peak_memory; /* anonymous memory, bytes; 0 where the system does not say */

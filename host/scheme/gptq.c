@@ -297,17 +297,23 @@ static nb_status pack_zeros(const nb_qtensor *q, bool v1, uint32_t *out, size_t 
     return status;
 }
 
+static void raise_run(uint8_t *codes, size_t count, uint8_t top) {
+    for (size_t j = 0; j < count; j++)
+        codes[j] = (uint8_t)(codes[j] + (codes[j] < top));
+}
+
 /* codes[n, k] with those of groups of zero point 0 raised by one, up to the top code. */
 static void raise_codes(const nb_qtensor *q, uint8_t *codes) {
     uint8_t top = (uint8_t)((1u << q->bits) - 1);
     for (size_t i = 0; i < q->n; i++) {
         const float *zeros = q->zeros + i * q->groups;
         uint8_t *row = codes + i * q->k;
-        for (size_t j = 0; j < q->k; j++) {
-            size_t g = q->g_idx ? q->g_idx[j] : j / q->group_size;
-            if (zeros[g] == 0 && row[j] < top)
-                row[j]++;
-        }
+        for (size_t g = 0; !q->g_idx && g < q->groups; g++)
+            if (zeros[g] == 0)
+                raise_run(row + g * q->group_size, nb_min(q->group_size, q->k - g * q->group_size), top);
+        for (size_t j = 0; q->g_idx && j < q->k; j++)
+            if (zeros[q->g_idx[j]] == 0)
+                raise_run(row + j, 1, top);
     }
 }
 

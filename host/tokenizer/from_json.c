@@ -196,16 +196,15 @@ static nb_status fill(nb_tokenizer *tok, const json_t *doc, parts *p, nb_err *er
     return nb__json_post_processor(json_object_get(doc, "post_processor"), tok, err);
 }
 
-nb_status nb_tokenizer_from_json(const char *path, nb_tokenizer **out, nb_err *err) {
+nb_status nb__tokenizer_from_text(const char *text, size_t len, const char *path, nb_tokenizer **out, nb_err *err) {
     nb_tokenizer *tok = NULL;
     json_t *doc = NULL;
     parts p = {0};
     nb_status status;
-    NB_GO(nb_json_read(path, FILE_LIMIT, &doc, err));
+    NB_GO(nb_json_parse(text, len, path, &doc, err));
     NB_GO(nb_calloc(1, sizeof *tok, "a tokenizer", &tok, err));
     NB_GO(fill(tok, doc, &p, err));
-    NB_GO(read_config(tok, path, err));
-    if (tok->bos < 0 && tok->prefix.len > 0)
+    if (tok->prefix.len > 0)
         tok->bos = tok->prefix.data[0];
     *out = tok;
     tok = NULL;
@@ -217,4 +216,20 @@ out:
     nb_free(p.right);
     nb_free(p.added);
     return status == NB_OK ? status : nb_err_at(err, status, path, NULL);
+}
+
+nb_status nb_tokenizer_from_json(const char *path, nb_tokenizer **out, nb_err *err) {
+    nb_tokenizer *tok = NULL;
+    char *text;
+    size_t len;
+    NB_TRY(nb_file_read(path, FILE_LIMIT, &text, &len, err));
+    nb_status status = nb__tokenizer_from_text(text, len, path, &tok, err);
+    nb_free(text);
+    if (status == NB_OK)
+        status = read_config(tok, path, err);
+    if (status == NB_OK)
+        *out = tok;
+    else
+        nb_tokenizer_free(tok);
+    return status;
 }

@@ -51,6 +51,9 @@ typedef struct nb__spec {
 /* Checks the specification and fills tok->text .. tok->bpe and the added tokens. The chains must be there already. */
 nb_status nb__build(nb_tokenizer *tok, const nb__spec *spec, nb_err *err);
 
+/* From the text of a tokenizer.json; path names it in errors. BOS is what the post-processor puts in front. */
+nb_status nb__tokenizer_from_text(const char *text, size_t len, const char *path, nb_tokenizer **out, nb_err *err);
+
 /* Chain building. On failure the chain holds what was added before and can be freed. */
 nb_status nb__norm_add(nb__norm *norm, nb__norm_kind kind, nb__norm_step **out, nb_err *err);
 nb_status nb__pre_add(nb__pre *pre, nb__pre_kind kind, nb__pre_step **out, nb_err *err);

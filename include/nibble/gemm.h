@@ -1,7 +1,19 @@
-/* nibble: packed dequant-GEMM for inference backends: Y[M,N] = X[M,K] * W[N,K]^T (+ bias[N]). */
+/* nibble: packed dequant-GEMM for inference backends: Y[M,N] = X[M,K] * W[N,K]^T (+ bias[N]).
+ *
+ *     nb_ctx *ctx;
+ *     nb_ctx_open(NULL, &ctx, &err);
+ *     nb_weight_packed_size(ctx, &desc, &bytes, &err);        once per weight: size it,
+ *     nb_weight_pack(ctx, &desc, &source, packed, bytes, NULL, 0, &err);       and pack it
+ *     nb_gemm_workspace_size(ctx, &desc, m_max, mode, &work_bytes, &err);
+ *     nb_gemm(ctx, &(nb_gemm_args){...}, &err);               as often as wanted
+ *     nb_ctx_close(ctx);
+ *
+ * The library keeps no global state, never prints and never exits. All functions may be called from several threads; calls
+ * on one context that use its threads take turns. Every function returns NB_OK or a status and fills *err (may be NULL). */
 #ifndef NIBBLE_GEMM_H
 #define NIBBLE_GEMM_H
 
+#include <stdint.h>
 #include <nibble/packed.h>
 
 #ifdef __cplusplus
@@ -18,14 +30,87 @@ typedef struct nb_parallel {
     void (*run)(void *ctx, size_t n_tasks, nb_task_fn *task, void *arg);
 } nb_parallel;
 
+/* A caller's memory. alloc returns `bytes` bytes aligned to `align` (a power of two), or NULL. */
+typedef struct nb_allocator {
+    void *ctx;
+    void *(*alloc)(void *ctx, size_t bytes, size_t align);
+    void (*release)(void *ctx, void *ptr);
+} nb_allocator;
+
+/* A device and what runs on it. Opaque. */
+typedef struct nb_ctx nb_ctx;
+
+/* Zero-initialise, set `size` to sizeof(nb_ctx_options), then what is wanted. */
+typedef struct nb_ctx_options {
+    size_t size;
+    const char *device;            /* NULL or "cpu" */
+    unsigned threads;              /* workers of a pool of the context's own; 0: one per processor */
+    const nb_parallel *parallel;   /* or the caller's pool, copied; its ctx outlives the context. `threads` must then be 0 */
+    const nb_allocator *allocator; /* for all memory that the context takes, copied; NULL: the C library's */
+} nb_ctx_options;
+
+/* Opens a context; options may be NULL. NB_E_DEVICE: no such device. NB_E_MEMORY, NB_E_USAGE. */
+NB_API nb_status nb_ctx_open(const nb_ctx_options *options, nb_ctx **out, nb_err *err);
+/* Ends its threads and frees its memory. NULL is fine. */
+NB_API void nb_ctx_close(nb_ctx *ctx);
+
 /* How activations are multiplied. The caller chooses; nothing is changed silently. */
 typedef enum nb_gemm_mode {
-    /* f32 arithmetic on the CPU. |y - exact| <= gamma_K * sum|x||w|, gamma_K = (K + 8) u / (1 - (K + 8) u), u = 2^-24. */
+    /* f32 arithmetic on the CPU. |y - exact| <= gamma_K * sum|x||w|, gamma_K = (K + 8) u / (1 - (K + 8) u), u = 2^-24;
+     * with offsets |w| stands for |q s| + |offset|. */
     NB_GEMM_EXACT = 0,
     /* X is rounded to 8 bits by blocks of 16 or 32 columns, with step = max|x| / 127 of the block; sums inside a block are
-     * exact. Adds sum|w| * step / 2 to the bound. Blocks below 2^-100 count as zero. */
+     * exact. Adds sum|w| * step / 2 to the bound. Blocks whose values are all below 2^-100 count as zero; a NaN or infinity
+     * makes its row of Y NaN. */
     NB_GEMM_FAST = 1
 } nb_gemm_mode;
+
+/* Name of the kernel variant that serves `mode` on this context ("qgemm_avx512"). Static storage. */
+NB_API nb_status nb_ctx_kernel(const nb_ctx *ctx, nb_gemm_mode mode, const char **name, nb_err *err);
+
+/* Bytes of a packed weight. NB_E_USAGE: a field of desc is outside its domain; NB_E_MEMORY: the size overflows. */
+NB_API nb_status nb_weight_packed_size(const nb_ctx *ctx, const nb_weight_desc *desc, size_t *bytes, nb_err *err);
+
+/* Bytes of scratch that nb_weight_pack and nb_weight_unpack need. */
+NB_API nb_status nb_weight_scratch_size(const nb_ctx *ctx, const nb_weight_desc *desc, size_t *bytes, nb_err *err);
+
+/* Packs a weight into packed[packed_bytes], 64-byte aligned, on the context's threads. scratch may be NULL: the context's
+ * allocator is then used for the time of the call. NB_E_INPUT: a buffer is too short, a zero point or g_idx is outside its
+ * domain, or g_idx gives a group more than group_size columns. */
+NB_API nb_status nb_weight_pack(nb_ctx *ctx, const nb_weight_desc *desc, const nb_weight_source *source, void *packed,
+                                size_t packed_bytes, void *scratch, size_t scratch_bytes, nb_err *err);
+
+/* The way back, exactly: codes u8 [n,k], scales [n,groups] of desc->scale_type, zeros u8 [n,groups] (or f32 offsets),
+ * g_idx i32 [k]. Any output may be NULL. */
+NB_API nb_status nb_weight_unpack(nb_ctx *ctx, const nb_weight_desc *desc, const void *packed, size_t packed_bytes,
+                                  uint8_t *codes, void *scales, void *zeros, int32_t *g_idx, nb_err *err);
+
+/* Bytes of workspace for nb_gemm with up to m rows. */
+NB_API nb_status nb_gemm_workspace_size(const nb_ctx *ctx, const nb_weight_desc *desc, size_t m, nb_gemm_mode mode,
+                                        size_t *bytes, nb_err *err);
+
+/* Zero-initialise, set `size` to sizeof(nb_gemm_args). Matrices are row-major; X, Y and packed may not overlap. */
+typedef struct nb_gemm_args {
+    size_t size;
+    nb_gemm_mode mode;
+    size_t m; /* 0 and more */
+    const nb_weight_desc *desc;
+    const void *packed;
+    size_t packed_bytes;
+    const void *x; /* x_type [m,k], rows ldx elements apart */
+    nb_float_type x_type;
+    size_t ldx;
+    void *y; /* y_type [m,n], rows ldy elements apart */
+    nb_float_type y_type;
+    size_t ldy;
+    const float *bias; /* [n] or NULL */
+    int accumulate;    /* nonzero: Y += */
+    void *workspace;   /* 64-byte aligned; used by this call alone until it returns */
+    size_t workspace_bytes;
+} nb_gemm_args;
+
+/* The product. It allocates nothing; results do not depend on the number of threads. */
+NB_API nb_status nb_gemm(nb_ctx *ctx, const nb_gemm_args *args, nb_err *err);
 
 #ifdef __cplusplus
 }

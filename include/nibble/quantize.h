@@ -65,8 +65,9 @@ NB_API nb_status nb_quantize_options_init(nb_quantize_options *options, size_t s
 /* Quantizes one weight matrix: GPTQ (arXiv 2210.17323) or rounding to nearest.
  *
  * Thread-safe; keeps no state. On failure what output points to is unspecified, its report fields are as they were, and
- * err (may be NULL) says why: NB_E_USAGE a setting, size or missing pointer; NB_E_INPUT NaN or infinity in weight, hessian or x;
- * NB_E_FAILED a Hessian that no damping up to damp_max makes positive definite; NB_E_MEMORY; NB_E_DEVICE no such device.
+ * err (may be NULL) says why: NB_E_USAGE a setting, size or missing pointer; NB_E_INPUT NaN or infinity in weight, hessian
+ * or x; NB_E_FAILED a Hessian that no damping up to damp_max makes positive definite; NB_E_MEMORY; NB_E_DEVICE no such
+ * device.
  * Needs about 4 (2 n k + 2 k^2) bytes of device memory beside the arguments. */
 NB_API nb_status nb_quantize_matrix(const nb_quantize_options *options, const nb_quantize_input *input,
                                     nb_quantize_output *output, nb_err *err);

@@ -106,7 +106,7 @@ static void panel_open(const run *r, panel *p, float *room) {
     nb__f32_operand q = {nb_host_f32(a->q) + p->row * a->ldq + p->head * hd, a->ldq};
     p->q = room;
     p->o = room + hd * nr;
-    pack(nb__pack_f32_rows, &q, p->count, hd, nr, p->q);
+    pack(r->isa->pack_rows, &q, p->count, hd, nr, p->q);
     memset(p->o, 0, hd * nr * sizeof *p->o);
     for (size_t l = 0; l < nr; l++) {
         p->max[l] = LOWEST;
@@ -137,7 +137,7 @@ NB_BODY void block_body(const run *r, size_t task, unsigned worker, const size_t
     for (size_t key0 = first_key(a, a->past + first) / KEYS * KEYS, start = key0; key0 < keys_end; key0 += KEYS) {
         size_t keys = nb_min(KEYS, keys_end - key0), at = seq * a->kv_stride + key0 * a->ldkv + kvh * hd;
         nb__f32_operand k = {nb_host_f32(a->k) + at, a->ldkv}, v = {nb_host_f32(a->v) + at, a->ldkv};
-        pack(nb__pack_f32_rows, &k, keys, hd, r->isa->mr, pk);
+        pack(r->isa->pack_rows, &k, keys, hd, r->isa->mr, pk);
         pack(nb__pack_f32_cols, &v, hd, keys, r->isa->mr, pv);
         for (size_t g = 0; g < r->group; g++)
             for (size_t i = 0; i < n_panels; i++) {

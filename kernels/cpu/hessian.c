@@ -7,9 +7,9 @@
 #include "host/base/size.h"
 #include "kernels/cpu/sgemm.h"
 
-/* Rows of X in a chunk: a panel of CHUNK x 32 floats lies in a first-level cache. SIDE: of a tile of H, about; it is rounded to
- * whole register tiles. Larger tiles pack less for each product, smaller ones are enough tasks where k is small. SLAB:
- * register tiles in a slab of packed rows, so that slab and packed columns stay in a second-level cache. */
+/* CHUNK: rows of X at a time; a panel of CHUNK x 32 floats lies in a first-level cache. SIDE: of a tile of H, about; it is
+ * rounded to whole register tiles. Larger tiles pack less for each product, smaller ones are enough tasks where k is
+ * small. SLAB: register tiles in a slab of packed rows, so that it and the packed columns stay in a second-level cache. */
 enum { CHUNK = 256, SIDE_SMALL = 224, SIDE_LARGE = 448, LARGE_K = 2048, SLAB = 8, MIRROR = 64 };
 
 typedef struct run {
@@ -19,8 +19,8 @@ typedef struct run {
     size_t side, tiles, chunk;
 } run;
 
-/* dst: panels of `width` columns, each [ks, width], of X's rows from x on; columns past the end are zero. Inlined for each width,
- * so that the copy is a few moves. */
+/* dst: panels of `width` columns, each [ks, width], of X's rows from x on; columns past the end are zero. Inlined for each
+ * width, so that the copy is a few moves. */
 static inline __attribute__((always_inline)) void pack_width(const float *x, size_t ldx, size_t cols, size_t ks, size_t width,
                                                              float *dst) {
     for (size_t kk = 0; kk < ks; kk++) {

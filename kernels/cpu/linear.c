@@ -12,22 +12,23 @@ typedef struct operand {
     const unsigned char *w;
     size_t row_bytes, k;
     nb_dtype type;
+    const nb__sgemm_isa *isa;
 } operand;
 
-/* Where k0 falls inside a block, conversion starts at the block's beginning. */
+/* Rows are converted a strip at a time and transposed from there. Where k0 falls inside a block, conversion starts at the
+ * block's beginning. */
 static void pack_weight(const void *arg, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
                         float *dst) {
     const operand *o = arg;
     const nb_dtype_info *t = nb_dtype_get(o->type);
     size_t first = k0 / t->block_elems * t->block_elems;
-    size_t last = nb_ceil_div(k0 + ks, t->block_elems) * t->block_elems;
-    if (rows < width)
-        memset(dst, 0, ks * width * sizeof *dst);
-    for (size_t r = 0; r < rows; r++) {
-        const unsigned char *src = o->w + (row + r) * o->row_bytes + first / t->block_elems * t->block_bytes;
-        nb_to_f32(o->type, src, last - first, scratch);
-        for (size_t kk = 0; kk < ks; kk++)
-            dst[kk * width + r] = scratch[k0 - first + kk];
+    size_t len = nb_ceil_div(k0 + ks, t->block_elems) * t->block_elems - first;
+    for (size_t r0 = 0; r0 < width; r0 += NB_PACK_ROWS) {
+        size_t some = rows > r0 ? nb_min(NB_PACK_ROWS, rows - r0) : 0;
+        for (size_t r = 0; r < some; r++)
+            nb_to_f32(o->type, o->w + (row + r0 + r) * o->row_bytes + first / t->block_elems * t->block_bytes, len,
+                      scratch + r * len);
+        o->isa->strip(scratch + (k0 - first), len, some, ks, width, nb_min(NB_PACK_ROWS, width - r0), dst + r0);
     }
 }
 
@@ -60,7 +61,7 @@ static void dot_task(void *arg, size_t task, unsigned worker) {
 
 static nb_status linear(nb_pool *pool, const nb__sgemm_isa *isa, const struct nb_linear_args *a, nb_err *err) {
     dot_run r = {.args = a, .isa = isa, .pool = pool};
-    r.w = (operand){.w = nb_host(a->w), .k = a->k, .type = a->w_type};
+    r.w = (operand){.w = nb_host(a->w), .k = a->k, .type = a->w_type, .isa = isa};
     if (!nb_dtype_get(a->w_type)->to_f32 || !nb_dtype_bytes(a->w_type, a->k, &r.w.row_bytes))
         return nb_fail(err, NB_E_UNSUPPORTED, "a weight of type %s with rows of %zu elements cannot be read",
                        nb_dtype_get(a->w_type)->name, a->k);
@@ -69,15 +70,16 @@ static nb_status linear(nb_pool *pool, const nb__sgemm_isa *isa, const struct nb
         nb_pool_run(pool, a->m ? nb_ceil_div(a->n, DOT_OUTPUTS) : 0, dot_task, &r);
         return NB_OK;
     }
-    nb__f32_operand x = {nb_host_f32(a->x), a->ldx};
+    bool plain = a->w_type == NB_F32 && (uintptr_t)r.w.w % sizeof(float) == 0;
+    nb__f32_operand x = {nb_host_f32(a->x), a->ldx}, w = {(const float *)(const void *)r.w.w, a->k};
     nb__sgemm_job job = {
         .m = a->m,
         .n = a->n,
         .k = a->k,
-        .pack_a = nb__pack_f32_rows,
-        .pack_b = pack_weight,
+        .pack_a = isa->pack_rows,
+        .pack_b = plain ? isa->pack_rows : pack_weight,
         .a = &x,
-        .b = &r.w,
+        .b = plain ? (const void *)&w : (const void *)&r.w,
         .c = nb_host_f32(a->y),
         .ldc = a->ldy,
         .alpha = 1.0f,

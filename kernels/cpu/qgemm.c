@@ -56,11 +56,10 @@ static bool work_size(const nb_qweight *w, const nb__qlayout *l, size_t m, bool 
     return true;
 }
 
-bool nb__cpu_qgemm_workspace(const nb_qweight *w, size_t m, bool i8, nb_dtype x_type,
-                             nb_dtype y_type, unsigned workers, size_t *out) {
+bool nb__cpu_qgemm_workspace(const nb_qweight *w, size_t m, bool i8, unsigned workers,
+                             size_t *out) {
     nb__qlayout l;
     work_sizes s;
-    (void)x_type, (void)y_type;
     if (!nb__qlayout_make(w, &l) || !work_size(w, &l, m, i8, workers, &s))
         return false;
     *out = s.all;

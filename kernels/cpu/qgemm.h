@@ -55,39 +55,48 @@ extern const nb__qisa nb__qgemm_i8_plain, nb__qgemm_i8_avx_vnni, nb__qgemm_i8_av
 
 /* Bytes of workspace for m rows on `workers` threads; false where that overflows or w is out of its
  * domain. */
-bool nb__cpu_qgemm_workspace(const nb_qweight *w, size_t m, bool i8, nb_dtype x_type,
-                             nb_dtype y_type, unsigned workers, size_t *out);
+bool nb__cpu_qgemm_workspace(const nb_qweight *w, size_t m, bool i8, unsigned workers, size_t *out);
 
 nb_status nb__qgemm_run(nb_pool *pool, const nb__qisa *isa, const struct nb_qgemm_args *a, bool i8,
                         nb_err *err);
 
-/* One block of activations to 8 bits, as nb_qgemm_i8_args says; each instruction set compiles it
- * for itself. q[u][mr][4] is written for one row: q points at its 4 bytes of the first unit. */
+/* Step of a block whose largest activation has these bits (sign cleared), and its inverse: 0 where
+ * the block counts as zero or is not finite. */
+static inline float nb__quantize_step(int32_t max_bits, float *step) {
+    union {
+        int32_t i;
+        float f;
+    } max = {max_bits}, nan = {0x7fc00000};
+    if (max_bits >= 0x7f800000) {
+        *step = nan.f;
+        return 0.0f;
+    }
+    *step = max.f >= 0x1p-100f ? max.f / 127.0f : 0.0f;
+    return max.f >= 0x1p-100f ? 127.0f / max.f : 0.0f;
+}
+
+/* One block of activations to 8 bits, as nb_qgemm_i8_args says. q[u][mr][4] is written for one row:
+ * q points at its 4 bytes of the first unit. Every instruction set gives the same bytes. */
 static inline __attribute__((always_inline)) void nb__quantize_block(const float *x, size_t block,
                                                                      size_t mr, int8_t *q,
                                                                      float *step,
                                                                      int32_t *minus_sum) {
     union {
         float f;
-        uint32_t u;
-    } v, inv, t[32];
-    uint32_t max = 0;
+        int32_t i;
+    } t[32];
+    int32_t max = 0, sum = 0;
     for (size_t j = 0; j < block; j++) {
         t[j].f = x[j];
-        uint32_t a = t[j].u & 0x7fffffffu;
+        int32_t a = t[j].i & 0x7fffffff;
         max = a > max ? a : max;
     }
-    v.u = max;
-    bool finite = max < 0x7f800000u, some = finite && v.f >= 0x1p-100f;
-    inv.f = some ? 127.0f / v.f : 0.0f;
-    *step = some ? v.f / 127.0f : finite ? 0.0f : (v.u = 0x7fc00000u, v.f);
-    /* Adding 1.5 * 2^23 rounds to an integer, half to even, and leaves it in the low bits. */
+    float inverse = nb__quantize_step(max, step);
     int8_t b[32];
-    int32_t sum = 0;
     for (size_t j = 0; j < block; j++) {
-        float r = finite ? t[j].f : 0.0f;
-        t[j].f = r * inv.f + 12582912.0f;
-        int32_t i = (int32_t)(t[j].u - 0x4b400000u);
+        /* Adding 1.5 * 2^23 rounds to an integer, half to even, and leaves it in the low bits. */
+        t[j].f = inverse > 0.0f ? t[j].f * inverse + 12582912.0f : 12582912.0f;
+        int32_t i = t[j].i - 0x4b400000;
         b[j] = (int8_t)i;
         sum -= i;
     }

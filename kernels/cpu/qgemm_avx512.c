@@ -12,7 +12,7 @@
 
 /* Bytes that a GEMV fetches ahead of use: enough to hide DRAM at 10 bytes a cycle, and across the
  * end of a panel, as panels lie one after another. */
-enum { AHEAD = 4096 };
+enum { AHEAD = 8192 };
 
 INLINE NB_TARGET_AVX512 __m512 load_scales(const nb__qtile *t, const unsigned char *panel,
                                            size_t g) {
@@ -75,21 +75,38 @@ INLINE NB_TARGET_AVX512 __m512i unit_of(const unsigned char *p, unsigned bits, s
 
 /* ---- f32 ---- */
 
-/* The code at `shift` of each lane, less its zero, exactly: bits or-ed into 2^23 make the float
- * 2^23 + q. */
-INLINE NB_TARGET_AVX512 __m512 weight(__m512i v, unsigned shift, unsigned bits, __m512 magic_zero) {
+/* Codes become floats without a conversion: a code that stands at bit b of a float's fraction,
+ * under the exponent of 2^(23 - b), is the float 2^(23 - b) + q; less 2^(23 - b) + zero it is q -
+ * zero, exactly. With `places` values of b in use a vector is shifted once for so many codes. */
+INLINE size_t places_of(unsigned bits, size_t mr) {
+    return mr == 8 ? 1 : bits == 2 || bits == 4 ? 4 : 2;
+}
+
+INLINE float magic(unsigned at) {
+    return (float)(1u << (23 - at));
+}
+
+/* Code i of each 32-bit lane, less its zero; zero[] by place. */
+INLINE NB_TARGET_AVX512 __m512 weight(__m512i v, unsigned i, unsigned width, unsigned places,
+                                      const __m512 *zero) {
+    unsigned at = i % places * width, shift = i / places * places * width;
+    union {
+        float f;
+        int i;
+    } m = {magic(at)};
     __m512i q = shift ? _mm512_srli_epi32(v, shift) : v;
-    q = _mm512_ternarylogic_epi32(q, _mm512_set1_epi32((int)((1u << bits) - 1u)),
-                                  _mm512_set1_epi32(0x4b000000), 0xea);
-    return _mm512_sub_ps(_mm512_castsi512_ps(q), magic_zero);
+    q = _mm512_ternarylogic_epi32(q, _mm512_set1_epi32((int)(((1u << width) - 1u) << at)),
+                                  _mm512_set1_epi32(m.i), 0xea);
+    return _mm512_sub_ps(_mm512_castsi512_ps(q), zero[i % places]);
 }
 
 /* acc[set][row][panel] += codes of one block. Sets are there so that enough sums are under way for
  * the latency of FMA. */
 INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const float *x, size_t block,
                                        unsigned bits, size_t mr, size_t nr, size_t sets,
-                                       const __m512 *zero, __m512 *acc) {
-    unsigned width = bits == 3 ? 8 : bits, codes = 32 / width, per = 8 / width;
+                                       const __m512 (*zero)[4], __m512 *acc) {
+    unsigned width = bits == 3 ? 8 : bits, codes = 32 / width, per = 8 / width,
+             places = (unsigned)places_of(bits, mr);
     size_t units = units_of_step(bits), vectors = bits == 3 ? 8 : 1, stride = bits == 3 ? 192 : 64;
     for (size_t s = 0; s < block / (4 * units); s++)
         for (size_t u = 0; u < vectors; u++) {
@@ -104,7 +121,7 @@ INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const floa
                 __m512 *a = acc + i % sets * mr * nr;
 #pragma GCC unroll 2
                 for (size_t c = 0; c < nr; c++) {
-                    __m512 w = weight(v[c], width * i, width, zero[c]);
+                    __m512 w = weight(v[c], i, width, places, zero[c]);
 #pragma GCC unroll 8
                     for (size_t r = 0; r < mr; r++)
                         a[r * nr + c] = _mm512_fmadd_ps(w, _mm512_set1_ps(xi[r]), a[r * nr + c]);
@@ -142,19 +159,22 @@ INLINE void fetch_ahead(const unsigned char *p, size_t bytes) {
 
 INLINE NB_TARGET_AVX512 void tile_f32(const nb__qtile *t, unsigned bits, size_t block, size_t mr,
                                       size_t nr) {
-    size_t sets = mr == 1 ? 4 : mr == 2 ? 4 : mr == 4 ? 2 : 1, block_bytes = 2 * block * bits;
+    size_t sets = mr == 1 ? 8 : mr == 2 ? 4 : mr == 4 ? 2 : 1, block_bytes = 2 * block * bits;
+    unsigned width = bits == 3 ? 8 : bits;
     __m512 y[NB_QMR * NB_QNR], acc[NB_QMR * NB_QNR];
 #pragma GCC unroll 16
     for (size_t i = 0; i < mr * nr; i++)
         y[i] = _mm512_setzero_ps();
     for (size_t blk = t->blk0; blk < t->blk1;) {
         size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
-        __m512 zero[NB_QNR];
+        __m512 zero[NB_QNR][4];
 #pragma GCC unroll 2
-        for (size_t c = 0; c < nr; c++)
-            zero[c] = _mm512_add_ps(
-                _mm512_cvtepi32_ps(load_zeros(t, t->panel + c * t->l->panel_bytes, g)),
-                _mm512_set1_ps(0x1p23f));
+        for (size_t c = 0; c < nr; c++) {
+            __m512 z = _mm512_cvtepi32_ps(load_zeros(t, t->panel + c * t->l->panel_bytes, g));
+#pragma GCC unroll 4
+            for (unsigned i = 0; i < places_of(bits, mr); i++)
+                zero[c][i] = _mm512_add_ps(z, _mm512_set1_ps(magic(i * width)));
+        }
         if (t->offsets && blk == g * t->l->group_blocks)
             add_offsets(t, mr, nr, g, y);
 #pragma GCC unroll 16
@@ -166,14 +186,12 @@ INLINE NB_TARGET_AVX512 void tile_f32(const nb__qtile *t, unsigned bits, size_t 
                                                   blk * block_bytes};
             if (mr == 1)
                 fetch_ahead(p[0], block_bytes);
-            block_f32(p, (const float *)t->x + blk * block * mr, block, bits, mr, nr, sets, zero,
-                      acc);
+            block_f32(p, (const float *)t->x + blk * block * mr, block, bits, mr, nr, sets,
+                      (const __m512(*)[4])zero, acc);
         }
-#pragma GCC unroll 4
-        for (size_t s = sets / 2; s > 0; s /= 2)
-#pragma GCC unroll 16
-            for (size_t i = 0; i < s * mr * nr; i++)
-                acc[i] = _mm512_add_ps(acc[i], acc[i + s * mr * nr]);
+#pragma GCC unroll 8
+        for (size_t i = mr * nr; i < sets * mr * nr; i++)
+            acc[i % (mr * nr)] = _mm512_add_ps(acc[i % (mr * nr)], acc[i]);
 #pragma GCC unroll 2
         for (size_t c = 0; c < nr; c++) {
             __m512 scale = load_scales(t, t->panel + c * t->l->panel_bytes, g);
@@ -188,29 +206,42 @@ INLINE NB_TARGET_AVX512 void tile_f32(const nb__qtile *t, unsigned bits, size_t 
 /* ---- 8 bits ---- */
 
 /* acc[row][panel] += codes * x of one block, in integers. */
+INLINE NB_TARGET_AVX512_VNNI void step_i8(const unsigned char *const *p, const int8_t *x,
+                                          unsigned bits, size_t mr, size_t nr, __m512i *acc) {
+#pragma GCC unroll 8
+    for (size_t i = 0; i < units_of_step(bits); i++) {
+        __m512i w[NB_QNR];
+#pragma GCC unroll 2
+        for (size_t c = 0; c < nr; c++)
+            w[c] = unit_of(p[c], bits, i);
+#pragma GCC unroll 8
+        for (size_t r = 0; r < mr; r++) {
+            int32_t four;
+            memcpy(&four, x + (i * mr + r) * 4, sizeof four);
+            __m512i xr = _mm512_set1_epi32(four);
+#pragma GCC unroll 2
+            for (size_t c = 0; c < nr; c++)
+                acc[r * nr + c] = _mm512_dpbusd_epi32(acc[r * nr + c], w[c], xr);
+        }
+    }
+}
+
 INLINE NB_TARGET_AVX512_VNNI void block_i8(const unsigned char *const *p, const int8_t *x,
                                            size_t block, unsigned bits, size_t mr, size_t nr,
                                            __m512i *acc) {
-    size_t units = units_of_step(bits), stride = bits == 3 ? 192 : 64;
+    size_t columns = 4 * units_of_step(bits), stride = bits == 3 ? 192 : 64;
+    if (mr <= 2) {
+#pragma GCC unroll 8
+        for (size_t s = 0; s < block / columns; s++)
+            step_i8(&(const unsigned char *){p[0] + s * stride}, x + s * columns * mr, bits, mr, 1,
+                    acc);
+        return;
+    }
 #pragma GCC unroll 1
-    for (size_t s = 0; s < block / (4 * units); s++)
-#pragma GCC unroll 8
-        for (size_t i = 0; i < units; i++) {
-            const int8_t *xu = x + (s * units + i) * 4 * mr;
-            __m512i w[NB_QNR];
-#pragma GCC unroll 2
-            for (size_t c = 0; c < nr; c++)
-                w[c] = unit_of(p[c] + s * stride, bits, i);
-#pragma GCC unroll 8
-            for (size_t r = 0; r < mr; r++) {
-                int32_t four;
-                memcpy(&four, xu + 4 * r, sizeof four);
-                __m512i xr = _mm512_set1_epi32(four);
-#pragma GCC unroll 2
-                for (size_t c = 0; c < nr; c++)
-                    acc[r * nr + c] = _mm512_dpbusd_epi32(acc[r * nr + c], w[c], xr);
-            }
-        }
+    for (size_t s = 0; s < block / columns; s++) {
+        const unsigned char *at[NB_QNR] = {p[0] + s * stride, p[1] + s * stride};
+        step_i8(at, x + s * columns * mr, bits, mr, nr, acc);
+    }
 }
 
 INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, size_t block,
@@ -259,12 +290,32 @@ INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, siz
     store_tile(t, mr, nr, y);
 }
 
+/* As nb__quantize_block. */
 NB_TARGET_AVX512 static void quantize(const float *x, size_t block, size_t mr, int8_t *q,
                                       float *step, int32_t *minus_sum) {
-    if (block == 32)
-        nb__quantize_block(x, 32, mr, q, step, minus_sum);
-    else
-        nb__quantize_block(x, block, mr, q, step, minus_sum);
+    __m512 a = _mm512_loadu_ps(x), b = block == 32 ? _mm512_loadu_ps(x + 16) : _mm512_setzero_ps();
+    __m512i abs = _mm512_set1_epi32(0x7fffffff);
+    int max =
+        _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_and_si512(_mm512_castps_si512(a), abs),
+                                                 _mm512_and_si512(_mm512_castps_si512(b), abs)));
+    float inverse = nb__quantize_step(max, step);
+    __m512 inv = _mm512_set1_ps(inverse);
+    __mmask16 some = inverse > 0.0f ? 0xffff : 0;
+    __m512i qa = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(a, inv)),
+            qb = _mm512_maskz_cvtps_epi32(some, _mm512_mul_ps(b, inv));
+    *minus_sum = -_mm512_reduce_add_epi32(_mm512_add_epi32(qa, qb));
+    __m128i ba = _mm512_cvtepi32_epi8(qa), bb = _mm512_cvtepi32_epi8(qb);
+    if (mr == 1) {
+        _mm_storeu_si128((void *)q, ba);
+        if (block == 32)
+            _mm_storeu_si128((void *)(q + 16), bb);
+        return;
+    }
+    int32_t words[8];
+    _mm_storeu_si128((void *)words, ba);
+    _mm_storeu_si128((void *)(words + 4), bb);
+    for (size_t u = 0; u < block / 4; u++)
+        memcpy(q + u * mr * 4, &words[u], sizeof words[u]);
 }
 
 /* ---- the tables ---- */

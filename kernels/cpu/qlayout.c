@@ -42,8 +42,7 @@ bool nb__qlayout_make(const nb_qweight *w, nb__qlayout *out) {
     return true;
 }
 
-bool nb__qlayout_map(const nb_qweight *w, const nb__qlayout *l, const uint32_t *g_idx,
-                     uint32_t *map) {
+bool nb__qlayout_map(const nb_qweight *w, const nb__qlayout *l, const void *g_idx, uint32_t *map) {
     size_t group_span = l->group_blocks * l->block;
     for (size_t p = 0; p < l->kp; p++)
         map[p] = NB_NO_COLUMN;
@@ -54,9 +53,11 @@ bool nb__qlayout_map(const nb_qweight *w, const nb__qlayout *l, const uint32_t *
     }
     /* Columns of a group keep their stored order. */
     for (size_t j = 0; j < w->k; j++) {
-        if (g_idx[j] >= l->groups)
+        uint32_t g;
+        memcpy(&g, (const char *)g_idx + 4 * j, sizeof g);
+        if (g >= l->groups)
             return false;
-        size_t at = g_idx[j] * group_span, end = at + w->group;
+        size_t at = g * group_span, end = at + w->group;
         if (end > l->kp)
             return false;
         size_t lo = at, hi = end; /* first free place by bisection: places fill from the left */
@@ -105,17 +106,6 @@ static void put_scale(nb_dtype type, unsigned char *p, float s) {
         memcpy(p, &h, sizeof h);
 }
 
-static float get_scale(nb_dtype type, const unsigned char *p) {
-    float s;
-    uint16_t h;
-    if (type == NB_F32) {
-        memcpy(&s, p, sizeof s);
-        return s;
-    }
-    memcpy(&h, p, sizeof h);
-    return type == NB_F16 ? nb_f16_to_f32(h) : nb_bf16_to_f32(h);
-}
-
 static void pack_params(const nb_qweight *w, const nb__qlayout *l, size_t r, const float *scales,
                         const float *zeros, unsigned char *panel) {
     for (size_t g = 0; g < l->groups; g++) {
@@ -129,11 +119,16 @@ static void pack_params(const nb_qweight *w, const nb__qlayout *l, size_t r, con
 }
 
 /* The stored column of packed place p, for weights without a map. */
-static size_t column_at(const nb_qweight *w, const nb__qlayout *l, const uint32_t *map, size_t p) {
+size_t nb__qpanel_column(const nb_qweight *w, const nb__qlayout *l, const uint32_t *map, size_t p) {
     if (map)
         return map[p];
     size_t span = l->group_blocks * l->block, g = p / span, off = p % span;
     return off < nb__group_columns(w, g) ? g * w->group + off : NB_NO_COLUMN;
+}
+
+unsigned nb__qpanel_code(const nb_qweight *w, const nb__qlayout *l, const unsigned char *panel,
+                         size_t r, size_t p) {
+    return get_code(panel + p / l->block * l->block_bytes, w->bits, r, p % l->block / 4, p % 4);
 }
 
 void nb__qpanel_pack(const nb_qweight *w, const nb__qlayout *l, const uint32_t *map, size_t rows,
@@ -141,7 +136,7 @@ void nb__qpanel_pack(const nb_qweight *w, const nb__qlayout *l, const uint32_t *
                      unsigned char *panel) {
     memset(panel, 0, l->panel_bytes);
     for (size_t p = 0; p < l->kp; p++) {
-        size_t j = column_at(w, l, map, p);
+        size_t j = nb__qpanel_column(w, l, map, p);
         if (j == NB_NO_COLUMN)
             continue;
         unsigned char *block = panel + p / l->block * l->block_bytes;
@@ -150,34 +145,4 @@ void nb__qpanel_pack(const nb_qweight *w, const nb__qlayout *l, const uint32_t *
     }
     for (size_t r = 0; r < rows; r++)
         pack_params(w, l, r, scales + r * l->groups, zeros ? zeros + r * l->groups : NULL, panel);
-}
-
-static void unpack_params(const nb_qweight *w, const nb__qlayout *l, size_t r,
-                          const unsigned char *panel, float *scales, float *zeros) {
-    for (size_t g = 0; g < l->groups; g++) {
-        size_t at = g * NB_PANEL + r;
-        if (scales)
-            scales[g] = get_scale(w->scale_type, panel + l->scale_at + at * l->scale_bytes);
-        if (!zeros)
-            continue;
-        if (w->offsets)
-            memcpy(&zeros[g], panel + l->zero_at + 4 * at, sizeof zeros[g]);
-        else
-            zeros[g] = w->symmetric ? (float)(1u << (w->bits - 1)) : (float)panel[l->zero_at + at];
-    }
-}
-
-void nb__qpanel_unpack(const nb_qweight *w, const nb__qlayout *l, const uint32_t *map, size_t rows,
-                       const unsigned char *panel, uint8_t *codes, float *scales, float *zeros) {
-    for (size_t p = 0; codes && p < l->kp; p++) {
-        size_t j = column_at(w, l, map, p);
-        if (j == NB_NO_COLUMN)
-            continue;
-        const unsigned char *block = panel + p / l->block * l->block_bytes;
-        for (size_t r = 0; r < rows; r++)
-            codes[r * w->k + j] = (uint8_t)get_code(block, w->bits, r, p % l->block / 4, p % 4);
-    }
-    for (size_t r = 0; r < rows; r++)
-        unpack_params(w, l, r, panel, scales ? scales + r * l->groups : NULL,
-                      zeros ? zeros + r * l->groups : NULL);
 }

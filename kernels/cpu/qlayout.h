@@ -43,10 +43,10 @@ static inline size_t nb__group_columns(const nb_qweight *w, size_t g) {
     return w->k - first < w->group ? w->k - first : w->group;
 }
 
-/* The map from packed to stored columns, map[kp], NB_NO_COLUMN where there is none. g_idx[k] may be
- * NULL; false where it names a group that does not exist or gives one more columns than `group`. */
-bool nb__qlayout_map(const nb_qweight *w, const nb__qlayout *l, const uint32_t *g_idx,
-                     uint32_t *map);
+/* The map from packed to stored columns, map[kp], NB_NO_COLUMN where there is none. g_idx is 32-bit
+ * numbers [k] at any address, or NULL; false where it names a group that does not exist or gives
+ * one more columns than `group`. */
+bool nb__qlayout_map(const nb_qweight *w, const nb__qlayout *l, const void *g_idx, uint32_t *map);
 
 /* Writes one panel from rows of codes [rows, k] (u8, columns as stored), scales [rows, groups] and
  * zeros or offsets [rows, groups] (NULL where symmetric). rows <= 16; the missing ones become zero.
@@ -54,8 +54,10 @@ bool nb__qlayout_map(const nb_qweight *w, const nb__qlayout *l, const uint32_t *
 void nb__qpanel_pack(const nb_qweight *w, const nb__qlayout *l, const uint32_t *map, size_t rows,
                      const uint8_t *codes, const float *scales, const float *zeros,
                      unsigned char *panel);
-/* The way back, exactly; any output may be NULL. zeros of a symmetric weight are 2^(bits-1). */
-void nb__qpanel_unpack(const nb_qweight *w, const nb__qlayout *l, const uint32_t *map, size_t rows,
-                       const unsigned char *panel, uint8_t *codes, float *scales, float *zeros);
+/* The stored column of packed place p (NB_NO_COLUMN where there is none), and the code of row r
+ * there. */
+size_t nb__qpanel_column(const nb_qweight *w, const nb__qlayout *l, const uint32_t *map, size_t p);
+unsigned nb__qpanel_code(const nb_qweight *w, const nb__qlayout *l, const unsigned char *panel,
+                         size_t r, size_t p);
 
 #endif

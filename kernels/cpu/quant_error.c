@@ -15,7 +15,8 @@ static void add_square(double *sums, size_t j, float w, float q) {
 static float error_of_row(const struct nb_quant_error_args *a, size_t i) {
     size_t groups = nb_ceil_div(a->k, a->group);
     const float *w = nb_host_f32(a->w) + i * a->ldw;
-    const float *scales = nb_host_f32(a->scales) + i * groups, *zeros = nb_host_f32(a->zeros) + i * groups;
+    const float *scales = nb_host_f32(a->scales) + i * groups,
+                *zeros = nb_host_f32(a->zeros) + i * groups;
     const uint32_t *g_idx = nb_host(a->g_idx);
     const uint8_t *codes = (const uint8_t *)nb_host(a->codes) + i * a->k;
     double sums[SUMS] = {0};
@@ -38,7 +39,8 @@ static void error_task(void *arg, size_t task, unsigned worker) {
         nb_host_f32(a->error)[i] = error_of_row(a, i);
 }
 
-nb_status nb__cpu_quant_error_plain(nb_pool *pool, const struct nb_quant_error_args *a, nb_err *err) {
+nb_status nb__cpu_quant_error_plain(nb_pool *pool, const struct nb_quant_error_args *a,
+                                    nb_err *err) {
     (void)err;
     nb_pool_run(pool, nb_ceil_div(a->n, ROWS_PER_TASK), error_task, (void *)(uintptr_t)a);
     return NB_OK;

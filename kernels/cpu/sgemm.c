@@ -2,30 +2,57 @@
 
 #include <string.h>
 
+#include "host/base/alloc.h"
 #include "host/base/size.h"
 
-/* KC floats of a B panel (32 wide) fill half of a 48 KiB L1; MC x KC of A and NC x KC of B stay in a 1 MiB L2. TILE_M
- * is a multiple of all row widths (14, 6, 4) and MC as well. */
-enum { KC = 256, MC = 168, TILE_M = 504, TILE_N = 256 };
+/* KC floats of a B panel (32 wide) fill most of a 48 KiB L1, MC x KC of A a fraction of a 1 MiB L2; a tile's packed B comes
+ * from L2 or L3 once for each MC rows. MC is a multiple of all row widths (14, 6, 4), as tiles are of MC. */
+enum { KC = 512, MC = 168 };
+
+/* Products with more rows than FEW_ROWS pack B once, in slabs of columns that all workers then read; a task is a block of MC
+ * rows, cut in columns too where blocks are few. With few rows each task packs its own part of B. */
+enum { FEW_ROWS = 2 * MC, SLAB = 2048, PANELS_PER_TASK = 4, MANY_BLOCKS = 32, MIN_SPLIT = 256 };
+
+/* Tiles of C where rows are few, from the largest down; the first that gives MANY tasks is taken, so that packing is spread over many products
+ * and there still is work for many workers. Depends on the shape alone. */
+enum { MANY = 16 };
+static const struct {
+    size_t m, n;
+} tile_sizes[] = {{336, 1024}, {336, 512}, {168, 512}, {168, 256}};
 
 typedef struct run {
     const nb__sgemm_isa *isa;
     const nb__sgemm_job *job;
     nb_pool *pool;
-    size_t tiles_m, k_chunk;
+    size_t tile_m, tile_n, tiles_m, k_chunk;
+    /* Where B is packed once for all workers: the present slab of columns and chunk of k. */
+    float *shared; /* [slab][ks], by panels */
+    size_t j0, cols, k0, ks;
 } run;
 
 static size_t round_up(size_t x, size_t to) {
     return nb_ceil_div(x, to) * to;
 }
 
-/* Scratch of a worker, in floats: an A block, a B block, a row. */
+/* Equal tiles, as large as the chosen size allows. */
+static void choose_tiles(run *r) {
+    const nb__sgemm_job *job = r->job;
+    enum { N_SIZES = sizeof tile_sizes / sizeof *tile_sizes };
+    size_t i = 0;
+    while (i + 1 < N_SIZES && nb_ceil_div(job->m, tile_sizes[i].m) * nb_ceil_div(job->n, tile_sizes[i].n) < MANY)
+        i++;
+    r->tile_m = round_up(nb_ceil_div(job->m, nb_ceil_div(job->m, tile_sizes[i].m)), r->isa->mr);
+    r->tile_n = round_up(nb_ceil_div(job->n, nb_ceil_div(job->n, tile_sizes[i].n)), r->isa->nr);
+    r->tiles_m = nb_ceil_div(job->m, r->tile_m);
+}
+
+/* Scratch of a worker, in floats: an A block, a B block, rows. */
 static size_t a_floats(const run *r) {
     return round_up(MC, r->isa->mr) * r->k_chunk;
 }
 
 static size_t b_floats(const run *r) {
-    return round_up(TILE_N, r->isa->nr) * r->k_chunk;
+    return r->tile_n * r->k_chunk;
 }
 
 static void pack_block(nb__pack_fn *pack, const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width,
@@ -61,8 +88,8 @@ static void block_product(const run *r, const float *pa, const float *pb, size_t
 static void tile_task(void *arg, size_t task, unsigned worker) {
     const run *r = arg;
     const nb__sgemm_job *job = r->job;
-    size_t i0 = task % r->tiles_m * TILE_M, j0 = task / r->tiles_m * TILE_N;
-    size_t rows = nb_min(TILE_M, job->m - i0), cols = nb_min(TILE_N, job->n - j0);
+    size_t i0 = task % r->tiles_m * r->tile_m, j0 = task / r->tiles_m * r->tile_n;
+    size_t rows = nb_min(r->tile_m, job->m - i0), cols = nb_min(r->tile_n, job->n - j0);
     if (job->lower && j0 >= i0 + rows)
         return;
     float *pa = nb_pool_scratch(r->pool, worker, 0), *pb = pa + a_floats(r), *row = pb + b_floats(r);
@@ -90,6 +117,50 @@ static void run_empty(const nb__sgemm_job *job) {
         }
 }
 
+/* ---- B packed once ---- */
+
+static void shared_pack_task(void *arg, size_t task, unsigned worker) {
+    const run *r = arg;
+    size_t step = PANELS_PER_TASK * r->isa->nr, j = task * step;
+    pack_block(r->job->pack_b, r->job->b, r->j0 + j, nb_min(step, r->cols - j), r->k0, r->ks, r->isa->nr,
+               nb_pool_scratch(r->pool, worker, 0), r->shared + j * r->ks);
+}
+
+static void shared_product_task(void *arg, size_t task, unsigned worker) {
+    const run *r = arg;
+    const nb__sgemm_job *job = r->job;
+    size_t i0 = task % r->tiles_m * MC, j = task / r->tiles_m * r->tile_n, j0 = r->j0 + j;
+    size_t rows = nb_min(MC, job->m - i0), cols = nb_min(r->tile_n, r->cols - j);
+    if (job->lower && j0 >= i0 + rows)
+        return;
+    float *pa = nb_pool_scratch(r->pool, worker, 0), *row = pa + a_floats(r);
+    if (r->k0 == 0 && job->beta != 0.0f && job->beta != 1.0f)
+        scale_tile(job, i0, rows, j0, cols);
+    pack_block(job->pack_a, job->a, i0, rows, r->k0, r->ks, r->isa->mr, row, pa);
+    block_product(r, pa, r->shared + j * r->ks, i0, rows, j0, cols, r->ks, r->k0 > 0 || job->beta != 0.0f);
+    if (job->bias && r->k0 + r->ks == job->k)
+        add_bias(job, i0, rows, j0, cols);
+}
+
+static nb_status run_shared(run *r, nb_err *err) {
+    const nb__sgemm_job *job = r->job;
+    size_t slab = round_up(nb_ceil_div(job->n, nb_ceil_div(job->n, SLAB)), r->isa->nr);
+    r->tiles_m = nb_ceil_div(job->m, MC);
+    size_t splits = nb_max(nb_min(nb_ceil_div(MANY_BLOCKS, r->tiles_m), slab / MIN_SPLIT), 1);
+    r->tile_n = round_up(nb_ceil_div(slab, splits), r->isa->nr);
+    NB_TRY(nb_alloc_aligned(slab * r->k_chunk, sizeof(float), "a packed operand", &r->shared, err));
+    for (r->j0 = 0; r->j0 < job->n; r->j0 += slab) {
+        r->cols = nb_min(slab, job->n - r->j0);
+        for (r->k0 = 0; r->k0 < job->k; r->k0 += r->ks) {
+            r->ks = nb_min(r->k_chunk, job->k - r->k0);
+            nb_pool_run(r->pool, nb_ceil_div(r->cols, PANELS_PER_TASK * r->isa->nr), shared_pack_task, r);
+            nb_pool_run(r->pool, r->tiles_m * nb_ceil_div(r->cols, r->tile_n), shared_product_task, r);
+        }
+    }
+    nb_free(r->shared);
+    return NB_OK;
+}
+
 nb_status nb__sgemm_run(nb_pool *pool, const nb__sgemm_isa *isa, const nb__sgemm_job *job, nb_err *err) {
     if (job->m == 0 || job->n == 0)
         return NB_OK;
@@ -97,35 +168,17 @@ nb_status nb__sgemm_run(nb_pool *pool, const nb__sgemm_isa *isa, const nb__sgemm
         run_empty(job);
         return NB_OK;
     }
-    run r = {.isa = isa, .job = job, .pool = pool, .tiles_m = nb_ceil_div(job->m, TILE_M)};
+    run r = {.isa = isa, .job = job, .pool = pool};
+    bool few = job->m <= FEW_ROWS;
+    choose_tiles(&r);
     r.k_chunk = nb_ceil_div(job->k, nb_ceil_div(job->k, KC));
-    size_t floats = a_floats(&r) + b_floats(&r) + job->k, bytes;
+    size_t rows = nb_max(NB_PACK_ROWS * (r.k_chunk + NB_PACK_SLACK), job->k);
+    size_t floats = a_floats(&r) + (few ? b_floats(&r) : 0) + rows, bytes;
     if (!nb_mul(floats, sizeof(float), &bytes))
         return nb_fail_memory(err, SIZE_MAX, "a matrix product");
     NB_TRY(nb_pool_reserve(pool, bytes, err));
-    nb_pool_run(pool, r.tiles_m * nb_ceil_div(job->n, TILE_N), tile_task, &r);
+    if (!few)
+        return run_shared(&r, err);
+    nb_pool_run(pool, r.tiles_m * nb_ceil_div(job->n, r.tile_n), tile_task, &r);
     return NB_OK;
-}
-
-void nb__pack_f32_rows(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
-                       float *dst) {
-    const nb__f32_operand *o = operand;
-    (void)scratch;
-    if (rows < width)
-        memset(dst, 0, ks * width * sizeof *dst);
-    for (size_t r = 0; r < rows; r++) {
-        const float *src = o->data + (row + r) * o->ld + k0;
-        for (size_t kk = 0; kk < ks; kk++)
-            dst[kk * width + r] = src[kk];
-    }
-}
-
-void nb__pack_f32_cols(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
-                       float *dst) {
-    const nb__f32_operand *o = operand;
-    (void)scratch;
-    if (rows < width)
-        memset(dst, 0, ks * width * sizeof *dst);
-    for (size_t kk = 0; kk < ks; kk++)
-        memcpy(dst + kk * width, o->data + (k0 + kk) * o->ld + row, rows * sizeof *dst);
 }

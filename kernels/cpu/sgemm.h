@@ -10,9 +10,14 @@
 #include "kernels/cpu/cpu.h"
 
 /* Packs rows [row, row + rows) and columns [k0, k0 + ks) of an operand into a panel: dst[kk * width + r], zero for
- * r in [rows, width). `scratch` has room for one row of k floats. */
+ * r in [rows, width). `scratch` has room for NB_PACK_ROWS rows of ks + NB_PACK_SLACK floats, and for one of k. */
 typedef void nb__pack_fn(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
                          float *dst);
+
+enum { NB_PACK_ROWS = 16, NB_PACK_SLACK = 512 };
+
+/* Transposes src[rows, ks] (ld) into the first `cols` columns (at most NB_PACK_ROWS) of a panel; zero where rows end. */
+typedef void nb__strip_fn(const float *src, size_t ld, size_t rows, size_t ks, size_t width, size_t cols, float *dst);
 
 /* Instruction-set dependent parts. acc[r][c] is MR x NR, row-major, in registers. */
 typedef struct nb__sgemm_isa {
@@ -22,6 +27,8 @@ typedef struct nb__sgemm_isa {
                  bool load);
     /* sum_j x[j] * y[j] in a fixed order. */
     float (*dot)(const float *x, const float *y, size_t k);
+    nb__strip_fn *strip;
+    nb__pack_fn *pack_rows; /* as nb__pack_f32_rows */
 } nb__sgemm_isa;
 
 extern const nb__sgemm_isa nb__sgemm_plain, nb__sgemm_avx2, nb__sgemm_avx512;
@@ -48,5 +55,8 @@ typedef struct nb__f32_operand {
 nb__pack_fn nb__pack_f32_rows;
 /* data[k * ld + row]: each column of rows is contiguous. */
 nb__pack_fn nb__pack_f32_cols;
+
+nb__strip_fn nb__strip_plain, nb__strip_avx2, nb__strip_avx512;
+nb__pack_fn nb__pack_rows_avx2, nb__pack_rows_avx512;
 
 #endif

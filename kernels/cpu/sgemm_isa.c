@@ -39,7 +39,7 @@ static float dot_plain(const float *x, const float *y, size_t k) {
     return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
-const nb__sgemm_isa nb__sgemm_plain = {PLAIN_MR, PLAIN_NR, tile_plain, dot_plain};
+const nb__sgemm_isa nb__sgemm_plain = {PLAIN_MR, PLAIN_NR, tile_plain, dot_plain, nb__strip_plain, nb__pack_f32_rows};
 
 #if defined(__x86_64__)
 
@@ -100,7 +100,7 @@ NB_TARGET_AVX2 static float dot_avx2(const float *x, const float *y, size_t k) {
     return (((p[0] + p[4]) + (p[1] + p[5])) + ((p[2] + p[6]) + (p[3] + p[7]))) + tail;
 }
 
-const nb__sgemm_isa nb__sgemm_avx2 = {AVX2_MR, AVX2_NR, tile_avx2, dot_avx2};
+const nb__sgemm_isa nb__sgemm_avx2 = {AVX2_MR, AVX2_NR, tile_avx2, dot_avx2, nb__strip_avx2, nb__pack_rows_avx2};
 
 /* ---- AVX-512: 14 x 32 in 28 of 32 registers ---- */
 
@@ -110,8 +110,13 @@ NB_TARGET_AVX512 static void tile_avx512(size_t ks, const float *a, const float 
                                          size_t cols, float alpha, bool load) {
     __m512 acc[AVX512_MR][2];
 #pragma GCC unroll 14
-    for (int r = 0; r < AVX512_MR; r++)
+    for (int r = 0; r < AVX512_MR; r++) {
         acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+        if ((size_t)r < rows) { /* C comes while the sums run */
+            _mm_prefetch((const char *)(c + (size_t)r * ldc), _MM_HINT_T0);
+            _mm_prefetch((const char *)(c + (size_t)r * ldc + cols - 1), _MM_HINT_T0);
+        }
+    }
     for (size_t kk = 0; kk < ks; kk++, a += AVX512_MR, b += AVX512_NR) {
         __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
 #pragma GCC unroll 14
@@ -121,8 +126,8 @@ NB_TARGET_AVX512 static void tile_avx512(size_t ks, const float *a, const float 
             acc[r][1] = _mm512_fmadd_ps(ar, b1, acc[r][1]);
         }
     }
-    __mmask16 m0 = cols >= 16 ? 0xffff : (__mmask16)((1u << cols) - 1u);
-    __mmask16 m1 = cols >= 32 ? 0xffff : cols <= 16 ? 0 : (__mmask16)((1u << (cols - 16)) - 1u);
+    __mmask16 m0 = (__mmask16)(cols >= 16 ? 0xffffu : (1u << cols) - 1u);
+    __mmask16 m1 = (__mmask16)(cols >= 32 ? 0xffffu : cols <= 16 ? 0u : (1u << (cols - 16)) - 1u);
     __m512 al = _mm512_set1_ps(alpha);
 #pragma GCC unroll 14
     for (int r = 0; r < AVX512_MR; r++) {
@@ -149,12 +154,12 @@ NB_TARGET_AVX512 static float dot_avx512(const float *x, const float *y, size_t 
         for (int l = 0; l < 4; l++)
             s[l] = _mm512_fmadd_ps(_mm512_loadu_ps(x + j + 16 * l), _mm512_loadu_ps(y + j + 16 * l), s[l]);
     for (; j < k; j += 16) {
-        __mmask16 m = k - j >= 16 ? 0xffff : (__mmask16)((1u << (k - j)) - 1u);
+        __mmask16 m = (__mmask16)(k - j >= 16 ? 0xffffu : (1u << (k - j)) - 1u);
         s[0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, x + j), _mm512_maskz_loadu_ps(m, y + j), s[0]);
     }
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
 }
 
-const nb__sgemm_isa nb__sgemm_avx512 = {AVX512_MR, AVX512_NR, tile_avx512, dot_avx512};
+const nb__sgemm_isa nb__sgemm_avx512 = {AVX512_MR, AVX512_NR, tile_avx512, dot_avx512, nb__strip_avx512, nb__pack_rows_avx512};
 
 #endif

@@ -197,6 +197,28 @@ Test(ckpt, a_folder_with_one_file_of_any_name) {
     nb_dir_remove(dir, NULL);
 }
 
+/* AutoGPTQ's older habit: settings in quantize_config.json alone. A folder without packed tensors does not take them. */
+Test(ckpt, settings_in_quantize_config) {
+    static const char *const sources[] = {"gptq/w4-sym-g32", "models/llama-tied-f16"};
+    for (size_t i = 0; i < 2; i++) {
+        char dir[] = "/tmp/nibble-ckpt-XXXXXX", from[512], path[96];
+        cr_assert(mkdtemp(dir));
+        snprintf(path, sizeof path, "%s/config.json", dir);
+        cr_assert_eq(nb_file_write(path, "{}", 2, NULL), NB_OK);
+        snprintf(path, sizeof path, "%s/quantize_config.json", dir);
+        cr_assert_eq(nb_file_copy(GOLDEN "gptq/w4-sym-g32/quantize_config.json", path, NULL), NB_OK);
+        snprintf(from, sizeof from, GOLDEN "%s/model.safetensors", sources[i]);
+        snprintf(path, sizeof path, "%s/model.safetensors", dir);
+        cr_assert_eq(nb_file_copy(from, path, NULL), NB_OK);
+        nb_ckpt *c = open_ok(dir);
+        const json_t *settings = json_object_get(nb_ckpt_config(c), "quantization_config");
+        cr_assert_eq(settings != NULL, i == 0, "%s", sources[i]);
+        cr_assert(!settings || json_integer_value(json_object_get(settings, "bits")) == 4);
+        nb_ckpt_close(c);
+        nb_dir_remove(dir, NULL);
+    }
+}
+
 /* Random blocks of every type that we decode, against the floats of gguf-py, bit for bit; whole rows and, for the
  * block types, each block alone. */
 Test(ckpt, blocks_decode_to_the_bits_of_gguf_py) {

@@ -63,7 +63,7 @@ Test(st_write, bytes_are_those_of_the_reference, .init = setup, .fini = teardown
     size_t size, padded = (strlen(header) + 7) / 8 * 8;
     cr_assert_eq(nb_file_read(file, 4096, &text, &size, NULL), NB_OK);
     cr_assert_eq(size, 8 + padded + 37);
-    cr_assert_eq((unsigned char)text[0] | (unsigned char)text[1] << 8, padded);
+    cr_assert_eq((size_t)((unsigned char)text[0] | (unsigned char)text[1] << 8), padded);
     cr_assert_eq(memcmp(text + 2, "\0\0\0\0\0\0", 6), 0);
     cr_assert_eq(memcmp(text + 8, header, strlen(header)), 0, "%.*s", (int)padded, text + 8);
     for (size_t i = strlen(header); i < padded; i++)

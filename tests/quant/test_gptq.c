@@ -498,3 +498,54 @@ Test(gptq, random_shapes_round_trip) {
         drop(&p);
     }
 }
+
+/* ---- sharing ---- */
+
+static nb_qtensor run_shared(nb_stream *stream, const problem *p, nb_mem h, const nb_quant_options *o, nb_quant_cache **cache,
+                             nb_quant_report *report) {
+    nb_qtensor q;
+    memcpy(p->deq, p->w, p->n * p->k * 4); /* host memory serves the CPU as it is */
+    nb_quant_stats stats = {.hessian = h, .rows = 1, .cache = cache};
+    cr_assert_eq(nb_quantizer_by_name("gptq")->run(stream, nb_mem_host(p->deq, 0), p->n, p->k, &stats, o, &q, report, NULL), NB_OK);
+    return q;
+}
+
+Test(gptq, linears_with_one_input_share_its_factor) {
+    nb_device_options device_options = {.threads = 2};
+    nb_device *device;
+    nb_stream *stream;
+    cr_assert_eq(nb_device_open("cpu", &device_options, &device, NULL), NB_OK);
+    cr_assert_eq(nb_stream_new(device, &stream, NULL), NB_OK);
+    problem q = make(20, 90, 200, 51), k = make(5, 90, 200, 52);
+    rank_one(&q);
+    nb_mem h = nb_mem_host(q.h, 0);
+    nb_quant_cache *cache = NULL, *made;
+    nb_quant_report first, report, again;
+    for (size_t i = 0; i < 4; i++) {
+        nb_quant_options o = settings(q.k, 4, 32, false, orders[i]);
+        o.damp = 0.0;
+        nb_qtensor a = run_shared(stream, &q, h, &o, &cache, &first);
+        cr_assert_not_null(cache);
+        made = cache;
+        o.bits = 3;
+        nb_qtensor b = run_shared(stream, &k, h, &o, &cache, &report), c = run_shared(stream, &k, h, &o, NULL, &again);
+        cr_assert_eq(cache, made, "the factor serves other bits");
+        cr_assert(same(&b, &c), "order %zu", i);
+        cr_assert_eq(report.loss, again.loss);
+        cr_assert(report.damp_raised == 1 && again.damp_raised == 1 && first.damp_raised == 1);
+        o.damp = 0.02; /* another factor: the cache is replaced */
+        nb_qtensor d = run_shared(stream, &k, h, &o, &cache, &report), e = run_shared(stream, &k, h, &o, NULL, &again);
+        cr_assert(same(&d, &e));
+        cr_assert_eq(report.damp_used, 0.02);
+        nb_qtensor *all[] = {&a, &b, &c, &d, &e};
+        for (size_t t = 0; t < 5; t++)
+            nb_qtensor_free(all[t]);
+    }
+    nb_quant_cache_free(device, &cache);
+    cr_assert_null(cache);
+    nb_quant_cache_free(device, &cache);
+    nb_stream_free(stream);
+    nb_device_close(device);
+    drop(&q);
+    drop(&k);
+}

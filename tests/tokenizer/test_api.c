@@ -114,16 +114,23 @@ Test(api, special_tokens_and_bos) {
 }
 
 Test(api, config_names_bos_and_eos) {
-    static char path[512];
-    snprintf(path, sizeof path, "%s/golden/models/llama-tied-f16/tokenizer.json", NB_TEST_DATA);
-    nb_tokenizer *tok = NULL;
-    nb_err err = {0};
-    need(nb_tokenizer_from_json(path, &tok, &err), &err, path);
-    cr_assert_geq(nb_tokenizer_bos(tok), 0);
-    cr_assert_geq(nb_tokenizer_eos(tok), 0);
-    cr_assert_neq(nb_tokenizer_bos(tok), nb_tokenizer_eos(tok));
-    cr_assert(nb_tokenizer_is_special(tok, nb_tokenizer_eos(tok)));
-    nb_tokenizer_free(tok);
+    static const char *const json = "{\"model\":{\"vocab\":{\"<s>\":0,\"a\":1,\"</s>\":2},\"merges\":[]}}";
+    static const struct {
+        const char *config;
+        int32_t bos, eos;
+    } rows[] = {{"{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}", 0, 2},
+                {"{\"bos_token\":{\"content\":\"<s>\",\"lstrip\":false},\"eos_token\":{\"content\":\"</s>\"}}", 0, 2},
+                {"{\"bos_token\":null,\"eos_token\":\"a\"}", -1, 1},
+                {"{}", -1, -1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        nb_tokenizer *tok = NULL;
+        nb_err err = {0};
+        need(tokenizer_with_config(json, rows[i].config, &tok, &err), &err, rows[i].config);
+        cr_assert_eq(nb_tokenizer_bos(tok), rows[i].bos, "%s", rows[i].config);
+        cr_assert_eq(nb_tokenizer_eos(tok), rows[i].eos, "%s", rows[i].config);
+        cr_assert(!nb_tokenizer_adds_bos(tok));
+        nb_tokenizer_free(tok);
+    }
 }
 
 Test(api, ids_out_of_range_are_refused) {

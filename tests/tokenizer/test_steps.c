@@ -98,8 +98,8 @@ Test(steps, presets) {
             nb_str text = from_hex(json_string_value(json_object_get(c, "hex")));
             nb_ids ids = ids_of(tok, text.data, text.len);
             const char *name = json_string_value(json_object_get(c, "name"));
-            cr_assert_eq(ids.len, json_integer_value(json_array_get(json_object_get(row, "counts"), k)), "%s, %s: %zu ids", pre,
-                         name, ids.len);
+            size_t count = (size_t)json_integer_value(json_array_get(json_object_get(row, "counts"), k));
+            cr_assert_eq(ids.len, count, "%s, %s: %zu ids, expected %zu", pre, name, ids.len, count);
             cr_assert_eq(fnv(&ids), json_integer_value(json_array_get(json_object_get(row, "fnv"), k)), "%s, %s", pre, name);
             nb_ids_free(&ids);
             nb_str_free(&text);

@@ -58,17 +58,29 @@ void check_ids(const nb_ids *ids, const json_t *expected, const char *what) {
     cr_assert_eq(ids->len, n, "%s: %zu ids, expected %zu", what, ids->len, n);
 }
 
-nb_status tokenizer_of_text(const char *json, nb_tokenizer **out, nb_err *err) {
-    char dir[] = "/tmp/nibble-tok-XXXXXX", path[64];
-    cr_assert_not_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
+static void write_text(const char *dir, const char *name, const char *text) {
+    char path[96];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
     FILE *f = fopen(path, "wb");
     cr_assert_not_null(f);
-    fputs(json, f);
+    fputs(text, f);
     fclose(f);
+}
+
+nb_status tokenizer_with_config(const char *json, const char *config, nb_tokenizer **out, nb_err *err) {
+    char dir[] = "/tmp/nibble-tok-XXXXXX", path[96];
+    cr_assert_not_null(mkdtemp(dir));
+    write_text(dir, "tokenizer.json", json);
+    if (config)
+        write_text(dir, "tokenizer_config.json", config);
+    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
     nb_status status = nb_tokenizer_from_json(path, out, err);
     nb_dir_remove(dir, NULL);
     return status;
+}
+
+nb_status tokenizer_of_text(const char *json, nb_tokenizer **out, nb_err *err) {
+    return tokenizer_with_config(json, NULL, out, err);
 }
 
 made_vocab vocab_of_json(const char *path, const char *pre) {

@@ -27,6 +27,9 @@ void check_ids(const nb_ids *ids, const json_t *expected, const char *what);
 /* A tokenizer from the text of a tokenizer.json: written to a temporary file and read. */
 nb_status tokenizer_of_text(const char *json, nb_tokenizer **out, nb_err *err);
 
+/* The same with a tokenizer_config.json beside it (NULL: none). */
+nb_status tokenizer_with_config(const char *json, const char *config, nb_tokenizer **out, nb_err *err);
+
 /* A GGUF vocabulary made from a byte-level tokenizer.json; free with vocab_free. */
 typedef struct made_vocab {
     nb_vocab v;

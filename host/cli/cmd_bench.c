@@ -1,0 +1,328 @@
+/* nibble bench: times rows of kernels.def beside the read bandwidth and a BLAS, taking turns so
+ * that all see the same machine. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/base/str.h"
+#include "host/cli/bench.h"
+#include "host/cli/cli.h"
+
+enum { MAX_ITEMS = 24, MAX_SAMPLES = 256 };
+
+typedef struct options {
+    nb_common common;
+    const char *device, *op, *kernel, *peers, *compare;
+    nb_opt_list shapes, rows, threads;
+    int64_t bits, group, samples, ring, sample_ms;
+} options;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* One sample: `repeats` operations in a row; seconds for one. */
+static nb_status sample(const nb_bench_item *item, size_t repeats, size_t *iteration,
+                        double *seconds, nb_err *err) {
+    double start = now();
+    for (size_t i = 0; i < repeats; i++)
+        NB_TRY(item->run(item->state, (*iteration)++, err));
+    *seconds = (now() - start) / (double)repeats;
+    return NB_OK;
+}
+
+/* Warms up, and finds how many operations make a sample long enough to time. */
+static nb_status calibrate(const nb_bench_item *item, double target, size_t *iteration,
+                           size_t *repeats, nb_err *err) {
+    double t;
+    *repeats = 1;
+    NB_TRY(sample(item, 1, iteration, &t, err));
+    for (;;) {
+        NB_TRY(sample(item, *repeats, iteration, &t, err));
+        if (t * (double)*repeats >= target || *repeats >= 1u << 20)
+            return NB_OK;
+        double want = target / (t > 1e-9 ? t : 1e-9) * 1.1 + 1;
+        *repeats = want < 4.0 * (double)*repeats ? (size_t)want : 4 * *repeats;
+    }
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void summarize(double *t, size_t n, nb_bench_result *r) {
+    qsort(t, n, sizeof *t, by_value);
+    r->samples = n;
+    r->min = t[0];
+    r->median = n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2;
+    r->spread = (t[(n - 1) * 9 / 10] - t[(n - 1) / 10]) / r->median;
+}
+
+typedef struct bench {
+    const options *opt;
+    nb_stream *stream;
+    nb_device_info info;
+    unsigned threads;
+    nb_bench_results results;
+} bench;
+
+/* Times all items in turns. The first one, where it is the read bandwidth, is the roof of the
+ * others. */
+static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
+                            const nb_bench_shape *shape, nb_err *err) {
+    static double times[MAX_ITEMS][MAX_SAMPLES];
+    size_t repeats[MAX_ITEMS], iteration[MAX_ITEMS] = {0}, samples = (size_t)b->opt->samples;
+    for (size_t i = 0; i < count; i++)
+        NB_TRY(calibrate(&items[i], 1e-3 * (double)b->opt->sample_ms, &iteration[i], &repeats[i],
+                         err));
+    for (size_t s = 0; s < samples; s++)
+        for (size_t i = 0; i < count; i++)
+            NB_TRY(sample(&items[i], repeats[i], &iteration[i], &times[i][s], err));
+    double bandwidth = 0;
+    for (size_t i = 0; i < count; i++) {
+        nb_bench_result r = {.shape = *shape,
+                             .threads = b->threads,
+                             .repeats = repeats[i],
+                             .bytes = items[i].bytes,
+                             .flops = items[i].flops};
+        snprintf(r.name, sizeof r.name, "%s", items[i].name);
+        snprintf(r.op, sizeof r.op, "%s", items[i].op);
+        snprintf(r.device, sizeof r.device, "%s", b->info.name);
+        summarize(times[i], samples, &r);
+        if (!strcmp(items[i].op, "read"))
+            bandwidth = r.bytes / r.min;
+        r.roof = bandwidth > 0 ? r.bytes / bandwidth : 0;
+        if (!b->opt->common.json)
+            nb_bench_print(&r);
+        NB_TRY(nb_bench_add(&b->results, &r, err));
+    }
+    return NB_OK;
+}
+
+/* Does the comma-separated list hold the word? */
+static bool listed(const char *list, const char *word) {
+    size_t len = strlen(word);
+    for (const char *p = list; p && *p; p += strcspn(p, ","), p += *p == ',')
+        if (strcspn(p, ",") == len && !memcmp(p, word, len))
+            return true;
+    return false;
+}
+
+/* Adds an item that may not be there. */
+static nb_status take(nb_status status, nb_err *err, size_t *count) {
+    if (status == NB_OK)
+        ++*count;
+    else if (status == NB_E_UNSUPPORTED)
+        *err = (nb_err){0};
+    else
+        return status;
+    return NB_OK;
+}
+
+static bool wanted(const bench *b, const nb_kernel *row) {
+    nb_device *d = b->stream->device;
+    return row->backend == d->backend->id && nb_glob(b->opt->op, nb_op_name(row->op)) &&
+           nb_glob(b->opt->kernel, row->name) && d->backend->can_run(d, row);
+}
+
+/* Everything to be timed on one shape: bandwidth over what one weight takes, rows, peers. */
+static nb_status collect(bench *b, const nb_bench_shape *shape, nb_bench_item *items, size_t *count,
+                         nb_err *err) {
+    size_t n_rows;
+    const nb_kernel *rows = nb_kernels(&n_rows);
+    double bytes = 0;
+    *count = 1; /* place 0 is for the bandwidth */
+    for (size_t i = 0; i < n_rows && *count + 3 < MAX_ITEMS; i++)
+        if (wanted(b, &rows[i])) {
+            NB_TRY(take(nb_bench_row(b->stream, &rows[i], shape, &items[*count], err), err, count));
+            if (*count > 1 && items[*count - 1].bytes > bytes)
+                bytes = items[*count - 1].bytes;
+        }
+    if (*count == 1)
+        return NB_OK;
+    const char *const peers[] = {"openblas", "onednn"};
+    for (size_t i = 0; i < 2; i++)
+        if (listed(b->opt->peers, peers[i])) {
+            nb_bench_shape one = *shape;
+            one.ring = 1;
+            NB_TRY(
+                take(nb_bench_peer(peers[i], b->threads, &one, &items[*count], err), err, count));
+        }
+    size_t roof = 0;
+    NB_TRY(take(nb_bench_read(b->stream, (size_t)bytes, shape->ring, &items[0], err), err, &roof));
+    if (roof == 0) {
+        memmove(items, items + 1, (*count - 1) * sizeof *items);
+        --*count;
+    }
+    return NB_OK;
+}
+
+static nb_status bench_shape(bench *b, const nb_bench_shape *shape, nb_err *err) {
+    nb_bench_item items[MAX_ITEMS] = {0};
+    size_t count = 0;
+    nb_status status = collect(b, shape, items, &count, err);
+    if (status == NB_OK && count > 1)
+        status = time_items(b, items, count, shape, err);
+    for (size_t i = 0; i < MAX_ITEMS; i++)
+        if (items[i].release && i < count)
+            items[i].release(items[i].state);
+    return status;
+}
+
+/* "NxK". */
+static nb_status parse_shape(const char *text, nb_bench_shape *out, nb_err *err) {
+    char n[24];
+    size_t len = strcspn(text, "x");
+    int64_t rows, columns;
+    if (len >= sizeof n || !text[len])
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--shape", "\"%s\" is not of the form NxK", text);
+    snprintf(n, sizeof n, "%.*s", (int)len, text);
+    NB_TRY(nb_parse_int("--shape", n, 1, INT32_MAX, &rows, err));
+    NB_TRY(nb_parse_int("--shape", text + len + 1, 1, INT32_MAX, &columns, err));
+    out->n = (size_t)rows;
+    out->k = (size_t)columns;
+    return NB_OK;
+}
+
+static nb_status bench_threads(bench *b, nb_err *err) {
+    static const char *const all_shapes[] = {"4096x4096", "11008x4096", "4096x11008", "576x1536"};
+    const options *o = b->opt;
+    size_t n_shapes = o->shapes.count ? o->shapes.count : 4,
+           n_rows = o->rows.count ? o->rows.count : 1;
+    for (size_t s = 0; s < n_shapes; s++)
+        for (size_t i = 0; i < n_rows; i++) {
+            nb_bench_shape shape = {
+                .group = (size_t)o->group, .bits = (unsigned)o->bits, .ring = 1};
+            int64_t m = 1;
+            NB_TRY(parse_shape(o->shapes.count ? o->shapes.items[s] : all_shapes[s], &shape, err));
+            if (o->rows.count)
+                NB_TRY(nb_parse_int("--rows", o->rows.items[i], 1, 1 << 20, &m, err));
+            shape.m = (size_t)m;
+            if (o->group == 0 || shape.group > shape.k)
+                shape.group = shape.k;
+            size_t weight = shape.n * shape.k * shape.bits / 8;
+            if (o->ring)
+                shape.ring = nb_max(nb_ceil_div((size_t)o->ring, nb_max(weight, 1)), 1);
+            NB_TRY(bench_shape(b, &shape, err));
+        }
+    return NB_OK;
+}
+
+static nb_status run_bench(const options *o, nb_err *err) {
+    bench b = {.opt = o};
+    size_t n_threads = o->threads.count ? o->threads.count : 1;
+    nb_status status = NB_OK;
+    if (!o->common.json)
+        nb_bench_print_head();
+    for (size_t t = 0; t < n_threads && status == NB_OK; t++) {
+        int64_t threads = 0;
+        nb_device *device = NULL;
+        if (o->threads.count)
+            NB_GO(nb_parse_int("--threads", o->threads.items[t], 1, 1024, &threads, err));
+        nb_device_options device_options = {.threads = (unsigned)threads};
+        NB_GO(nb_device_open(o->device, &device_options, &device, err));
+        status = nb_stream_new(device, &b.stream, err);
+        if (status == NB_OK)
+            status = device->backend->info(device, &b.info, err);
+        b.threads = nb_device_pool(device) ? nb_pool_threads(nb_device_pool(device)) : 1;
+        if (status == NB_OK)
+            status = bench_threads(&b, err);
+        nb_stream_free(b.stream);
+        nb_device_close(device);
+    }
+    if (status == NB_OK && b.results.count == 0)
+        status =
+            nb_fail(err, NB_E_USAGE, "nothing to time: no row matches --op %s --kernel %s on %s",
+                    o->op, o->kernel, o->device);
+    if (status == NB_OK && o->common.json)
+        status = nb_bench_json(&b.results, &b.info, err);
+out:
+    nb_free(b.results.items);
+    return status;
+}
+
+static const nb_opt opts[] = {
+    {"op", 0, NB_OPT_STR, offsetof(options, op), "GLOB", NULL, 0, 0,
+     "operations of kernels.def (qgemm*)"},
+    {"kernel", 0, NB_OPT_STR, offsetof(options, kernel), "GLOB", NULL, 0, 0, "variants (*)"},
+    {"shape", 0, NB_OPT_LIST, offsetof(options, shapes), "NxK", NULL, 0, 0,
+     "shape of the weight; may be repeated (4096x4096, 11008x4096, 4096x11008, 576x1536)"},
+    {"rows", 'm', NB_OPT_LIST, offsetof(options, rows), "M", NULL, 0, 0,
+     "rows of activations; may be repeated (1)"},
+    {"bits", 'b', NB_OPT_INT, offsetof(options, bits), "N", NULL, 2, 8, "width of codes (4)"},
+    {"group-size", 'g', NB_OPT_INT, offsetof(options, group), "N", NULL, 0, 1 << 30,
+     "columns of a group, 0 for a whole row (128)"},
+    {"ring", 0, NB_OPT_SIZE, offsetof(options, ring), "SIZE", NULL, 0, 0,
+     "use copies of the weight in turn, of this size together, so that none is in cache (0)"},
+    {"threads", 'j', NB_OPT_LIST, offsetof(options, threads), "N", NULL, 0, 0,
+     "worker threads; may be repeated (all processors)"},
+    {"device", 0, NB_OPT_STR, offsetof(options, device), "DEVICE", NULL, 0, 0,
+     "cpu, cuda[:N], opencl[:N] (cpu)"},
+    {"peers", 0, NB_OPT_STR, offsetof(options, peers), "LIST", NULL, 0, 0,
+     "openblas, onednn: time their f32 products beside (none)"},
+    {"samples", 0, NB_OPT_INT, offsetof(options, samples), "N", NULL, 1, MAX_SAMPLES,
+     "samples of each (15)"},
+    {"sample-ms", 0, NB_OPT_INT, offsetof(options, sample_ms), "N", NULL, 0, 10000,
+     "least length of a sample (10)"},
+    {"compare", 0, NB_OPT_STR, offsetof(options, compare), "OLD,NEW", NULL, 0, 0,
+     "compare two files that --json wrote, and measure nothing"},
+};
+
+static nb_status compare(const char *pair, nb_err *err) {
+    char before[1024];
+    size_t len = strcspn(pair, ",");
+    if (!pair[len] || len >= sizeof before)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--compare", "\"%s\" is not of the form OLD,NEW",
+                          pair);
+    snprintf(before, sizeof before, "%.*s", (int)len, pair);
+    return nb_bench_compare(before, pair + len + 1, err);
+}
+
+static int run(int argc, char **argv) {
+    options o = {.common.progress = "auto",
+                 .device = "cpu",
+                 .op = "qgemm*",
+                 .kernel = "*",
+                 .peers = "",
+                 .bits = 4,
+                 .group = 128,
+                 .samples = 15,
+                 .sample_ms = 10};
+    bool done;
+    int code;
+    nb_cli_parse(&nb_cmd_bench, argc, argv, &o, NULL, &done, &code);
+    if (done)
+        return code;
+    nb_err err = {0};
+    nb_status status = o.compare ? compare(o.compare, &err) : run_bench(&o, &err);
+    if (status == NB_OK)
+        status = nb_cli_flush(&err);
+    return status == NB_OK ? 0 : nb_cli_fail(&err);
+}
+
+static const char *const examples[] = {
+    "# GEMV out of cache, beside the read bandwidth",
+    "nibble bench --shape 4096x4096 --ring 256M -j 1",
+    "# GEMM beside OpenBLAS",
+    "nibble bench --shape 4096x4096 -m 512 --peers openblas",
+    "nibble bench --compare before.json,after.json",
+    NULL,
+};
+
+const nb_cmd nb_cmd_bench = {
+    .name = "bench",
+    .about = "time the kernels",
+    .operands = "",
+    .opts = opts,
+    .n_opts = sizeof opts / sizeof *opts,
+    .examples = examples,
+    .run = run,
+};
