@@ -1,20 +1,27 @@
 #include "host/base/json.h"
 
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdlib.h>
 
 #include "host/base/alloc.h"
 #include "host/base/file.h"
 #include "host/base/str.h"
 
-/* jansson's parser reports some failed allocations as errors of syntax, so they are counted where they happen. */
+/* jansson 2.14 does not survive a failed allocation while it parses: it reports an error of syntax, loses a member, or reads
+ * freed memory. So a parse is left by longjmp where an allocation fails; the little that it had allocated is lost, which costs less
+ * than a list of all blocks in each parse that goes well. Elsewhere the failure is counted, for nb_json_check. */
 static _Thread_local unsigned starved;
+static _Thread_local jmp_buf *parsing;
 
 static void *json_alloc(size_t bytes) {
     void *p = malloc(bytes);
-    if (!p)
-        starved++;
-    return p;
+    if (p)
+        return p;
+    starved++;
+    if (parsing)
+        longjmp(*parsing, 1);
+    return NULL;
 }
 
 static void watch(void) {
@@ -30,13 +37,30 @@ nb_status nb_json_check(nb_err *err) {
     return starved ? nb_fail_memory(err, 0, "JSON") : NB_OK;
 }
 
+nb_status nb_json_text(const json_t *value, size_t flags, char **out, nb_err *err) {
+    NB_TRY(nb_json_check(err));
+    char *text = json_dumps(value, flags), *copy = NULL;
+    if (!text)
+        return nb_fail_memory(err, 0, "JSON");
+    nb_status status = nb_json_check(err); /* json_dumps can lose a part and go on */
+    if (status == NB_OK)
+        status = nb_strdup(text, &copy, err);
+    free(text);
+    *out = copy;
+    return status;
+}
+
 nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t **out, nb_err *err) {
     json_error_t fault;
+    jmp_buf out_of_memory;
     nb_json_watch();
-    unsigned before = starved;
-    json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
-    if (!v && starved != before)
+    if (setjmp(out_of_memory)) {
+        parsing = NULL;
         return nb_fail_at(err, NB_E_MEMORY, path, NULL, "out of memory while reading JSON");
+    }
+    parsing = &out_of_memory;
+    json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+    parsing = NULL;
     if (!v) {
         nb_status status = nb_fail_at(err, NB_E_INPUT, path, NULL, "not valid JSON: %s (line %d, column %d)", fault.text,
                                       fault.line, fault.column);
@@ -58,16 +82,14 @@ nb_status nb_json_read(const char *path, size_t limit, json_t **out, nb_err *err
 }
 
 nb_status nb_json_write(const char *path, const json_t *value, nb_err *err) {
-    NB_TRY(nb_err_at(err, nb_json_check(err), path, NULL));
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
-    if (!text)
-        return nb_fail_at(err, NB_E_MEMORY, path, NULL, "out of memory while writing JSON");
+    char *text = NULL;
+    NB_TRY(nb_err_at(err, nb_json_text(value, JSON_INDENT(2) | JSON_ENCODE_ANY, &text, err), path, NULL));
     nb_str s = {0};
     nb_status status = nb_str_addf(&s, err, "%s\n", text);
     if (status == NB_OK)
         status = nb_file_write(path, s.data, s.len, err);
     nb_str_free(&s);
-    free(text);
+    nb_free(text);
     return status;
 }
 

@@ -11,8 +11,10 @@
 nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t **out, nb_err *err);
 /* Reads and parses a file of at most `limit` bytes. */
 nb_status nb_json_read(const char *path, size_t limit, json_t **out, nb_err *err);
-/* Counts the JSON library's failed allocations from here on; nb_json_parse calls it. */
+/* Watches the JSON library's allocations from here on; nb_json_parse calls it too. */
 void nb_json_watch(void);
+/* value as text, with jansson's flags; free with nb_free. */
+nb_status nb_json_text(const json_t *value, size_t flags, char **out, nb_err *err);
 /* NB_E_MEMORY once an allocation of the JSON library has failed on this thread: a value built since may lack parts, so it is not
  * to be written. Such a failure is otherwise easy to miss, as each of many json_* calls may report it. */
 nb_status nb_json_check(nb_err *err);

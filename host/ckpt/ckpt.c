@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "host/base/alloc.h"
+#include "host/base/json.h"
 #include "host/base/hash.h"
 #include "host/base/size.h"
 #include "host/base/str.h"
@@ -194,11 +195,10 @@ static void hash_map(nb_hash *hash, const nb_map *map) {
 static nb_status hash_json(nb_hash *hash, const json_t *value, nb_err *err) {
     if (!value)
         return NB_OK;
-    char *text = json_dumps(value, JSON_COMPACT);
-    if (!text)
-        return nb_fail_memory(err, 0, "JSON text");
+    char *text;
+    NB_TRY(nb_json_text(value, JSON_COMPACT, &text, err));
     nb_hash_add_str(hash, text);
-    free(text);
+    nb_free(text);
     return NB_OK;
 }
 

@@ -116,12 +116,12 @@ static nb_status add_entry(nb_str *s, const nb_st_writer *w, const declared *d, 
         NB_TRY(nb_json_check(err));
         return nb_fail_at(err, NB_E_USAGE, w->path, d->name, "its name is not UTF-8");
     }
-    char *quoted = json_dumps(name, JSON_ENCODE_ANY);
+    char *quoted = NULL;
+    nb_status status = nb_json_text(name, JSON_ENCODE_ANY, &quoted, err);
     json_decref(name);
-    if (!quoted)
-        return nb_fail_memory(err, 0, "a header");
-    nb_status status = nb_str_addf(s, err, ",%s:{\"dtype\":\"%s\",\"shape\":[", quoted, nb_dtype_get(d->dtype)->safetensors);
-    free(quoted);
+    if (status == NB_OK)
+        status = nb_str_addf(s, err, ",%s:{\"dtype\":\"%s\",\"shape\":[", quoted, nb_dtype_get(d->dtype)->safetensors);
+    nb_free(quoted);
     for (unsigned i = 0; i < d->ndim && status == NB_OK; i++)
         status = nb_str_addf(s, err, i ? ",%zu" : "%zu", d->dims[i]);
     NB_TRY(status);

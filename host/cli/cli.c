@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "host/backend/backend.h"
+#include "host/base/alloc.h"
 #include "host/base/json.h"
 
 const nb_cmd *const nb_cmds[] = {
@@ -39,12 +40,12 @@ nb_status nb_cli_flush(nb_err *err) {
 nb_status nb_cli_json(json_t *object, nb_err *err) {
     if (!object)
         return nb_fail_memory(err, 0, "JSON output");
-    char *text = nb_json_check(err) == NB_OK ? json_dumps(object, JSON_INDENT(2)) : NULL;
+    char *text;
+    nb_status status = nb_json_text(object, JSON_INDENT(2), &text, err);
     json_decref(object);
-    if (!text)
-        return nb_fail_memory(err, 0, "JSON output");
+    NB_TRY(status);
     puts(text);
-    free(text);
+    nb_free(text);
     return nb_cli_flush(err);
 }
 

@@ -26,12 +26,10 @@ static nb_status file_hash(const char *path, char hash[NB_HASH_TEXT], nb_err *er
 }
 
 static nb_status append_json(nb_journal *j, const json_t *line, nb_err *err) {
-    NB_TRY(nb_json_check(err));
-    char *text = json_dumps(line, JSON_COMPACT);
-    if (!text)
-        return nb_fail_memory(err, 0, "a journal line");
+    char *text;
+    NB_TRY(nb_json_text(line, JSON_COMPACT, &text, err));
     nb_status status = nb_file_append_line(j->path, text, err);
-    free(text);
+    nb_free(text);
     return status;
 }
 

@@ -197,6 +197,8 @@ static nb_status tokenizer_json(const nb_vocab *v, json_t **out, nb_err *err) {
                           added_tokens(v), "normalizer", normalizer, "pre_tokenizer", pre, "post_processor", post_processor(v),
                           "decoder", decoder, "model", model_object(v, merges, ignore_merges));
     if (!o)
+        NB_TRY(nb_json_check(err));
+    if (!o)
         return nb_fail(err, NB_E_INPUT, "the vocabulary cannot be written as JSON: a token is not UTF-8");
     *out = o;
     return NB_OK;
