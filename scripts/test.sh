@@ -22,7 +22,7 @@ nvcc=$(scripts/get-nvcc.sh build/nvcc)
 cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON -DCUDA_SIM_NVCC="$nvcc"
 cmake --build build -j "$jobs"
 scripts/fetch-model.sh build/models >/dev/null
-ctest --test-dir build --output-on-failure -LE deep
+ctest --test-dir build --output-on-failure -j "$jobs" -LE deep
 if [ $deep = 1 ]; then
     scripts/install-deps.sh deep
     scripts/test-deep.sh
