@@ -27,23 +27,24 @@ typedef struct command {
     const char *output;      /* what it writes; NULL for none */
     bool resumes;
     const char *half; /* a fault that leaves half of the work: what is tested is going on after it */
+    bool brief;       /* like another, so only a part of the kinds unless --deep */
 } command;
 
 static const command commands[] = {
-    {"rtn", "quantize %s/llama-tied-f16 -o out --method rtn -q -j 2 --shard-size 40K --override '*.0.*q_proj:skip'", "out", true, NULL},
-    {"gptq", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2", "out", true, NULL},
-    {"resume", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2 --resume", "out", true, "rename:2"},
-    {"gguf", "quantize %s/../gguf/llama-tied-f16.gguf -o out --method rtn -q -j 1 --asym", "out", true, NULL},
-    {"eval", "eval %s/llama-tied-f16 --text text.txt --seq-len 16 --max-tokens 32 --logits out --json -q -j 2", "out", false, NULL},
-    {"generate", "generate %s/llama-tied-f16 -p Hello -n 3 --json -q -j 2", NULL, false, NULL},
-    {"inspect", "inspect %s/llama-untied-bf16 --tensors", NULL, false, NULL},
+    {"rtn", "quantize %s/llama-tied-f16 -o out --method rtn -q -j 2 --shard-size 40K --override '*.0.*q_proj:skip'", "out", true, NULL, false},
+    {"gptq", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2", "out", true, NULL, false},
+    {"resume", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2 --resume", "out", true, "rename:2", true},
+    {"gguf", "quantize %s/../gguf/llama-tied-f16.gguf -o out --method rtn -q -j 1 --asym", "out", true, NULL, true},
+    {"eval", "eval %s/llama-tied-f16 --text text.txt --seq-len 16 --max-tokens 32 --logits out --json -q -j 2", "out", false, NULL, false},
+    {"generate", "generate %s/llama-tied-f16 -p Hello -n 3 --json -q -j 2", NULL, false, NULL, false},
+    {"inspect", "inspect %s/llama-untied-bf16 --tensors", NULL, false, NULL, false},
 };
 
 static const struct {
     const char *name;
-    bool dies, survives; /* survives: the run is to end well, with the same bytes */
-} kinds[] = {{"alloc", 0, 0}, {"write", 0, 0}, {"short", 0, 1},  {"fsync", 0, 0}, {"rename", 0, 0}, {"open", 0, 0},
-             {"read", 0, 0},  {"mmap", 0, 0},  {"thread", 0, 0}, {"mkdir", 0, 0}, {"kill", 1, 0},   {"torn", 1, 0}};
+    bool dies, survives, brief; /* survives: the run is to end well, with the same bytes */
+} kinds[] = {{"alloc", 0, 0, 1}, {"write", 0, 0, 1}, {"short", 0, 1, 0},  {"fsync", 0, 0, 0}, {"rename", 0, 0, 1}, {"open", 0, 0, 0},
+             {"read", 0, 0, 0},  {"mmap", 0, 0, 0},  {"thread", 0, 0, 0}, {"mkdir", 0, 0, 0}, {"kill", 1, 0, 1},   {"torn", 1, 0, 0}};
 
 static const char *nibble, *preload, *models, *only_command, *only_fault;
 static bool deep;
@@ -264,6 +265,8 @@ static void sweep_command(const command *c) {
     printf("%-9s", c->name);
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         bool memory = k == 0;
+        if (c->brief && !kinds[k].brief && !deep)
+            continue;
         size_t step = memory && !deep ? (size_t)counts[k] / ALLOC_POINTS + 1 : 1;
         size_t points = sweep(c, k, step, false);
         printf("  %s %zu of %ld", kinds[k].name, points, counts[k]);
