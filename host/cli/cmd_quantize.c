@@ -12,7 +12,7 @@
 
 typedef struct quantize_values {
     nb_common common;
-    const char *out, *method, *group_size, *order, *calib, *device, *format, *checkpoint_format, *kernel_filter;
+    const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *kernel_filter;
     int64_t bits, samples, seq_len, seed, threads, shard_bytes;
     double damp;
     bool symmetric, ragged, dry_run, resume, force, allow_device_change;
@@ -29,6 +29,7 @@ static const nb_opt opts[] = {
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: every engine loads it (default)"},
     {"asym", 0, NB_OPT_NOT, AT(symmetric), NULL, NULL, 0, 0, "zero points: better quality, fewer engines"},
     {"order", 0, NB_OPT_CHOICE, AT(order), NULL, "stored|act|act-static|group-aware", 0, 0, "order of the columns in GPTQ: as stored; by activation with g_idx; by activation with static groups; groups and columns by activation with g_idx = k/g (default group-aware)"},
+    {"scales", 0, NB_OPT_CHOICE, AT(scales), NULL, "minmax|search", 0, 0, "scale and zero point of a group: by the range of its weights, or those of least error (gptq: weighted by the Hessian's diagonal) on a grid (default search)"},
     {"calib", 'c', NB_OPT_STR, AT(calib), "FILE|self", NULL, 0, 0, "calibration text (plain, or JSON lines with \"text\"); self: text that the model itself writes (default self)"},
     {"samples", 0, NB_OPT_INT, AT(samples), "N", NULL, 1, 1000000, "calibration windows (default 128)"},
     {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 8, 1000000, "tokens in a window (default 512)"},
@@ -89,7 +90,8 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
                           .kernel_filter = v->kernel_filter, .bits = (unsigned)v->bits, .symmetric = v->symmetric,
-                          .order = order_of(v->order), .damp = v->damp, .samples = (size_t)v->samples,
+                          .order = order_of(v->order), .scales = strcmp(v->scales, "search") == 0 ? NB_SCALES_SEARCH : NB_SCALES_MINMAX,
+                          .damp = v->damp, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,
@@ -116,7 +118,8 @@ static json_t *plan_json(const nb_plan *plan) {
                                                (json_int_t)it->k, "skip", (int)it->skip, "bits", (int)it->bits, "group_size",
                                                (json_int_t)it->group_size));
     }
-    return json_pack("{s:i, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method->name,
+    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method->name,
+                     "scales", nb_scale_rule_name(plan->scales),
                      "format", plan->config.format, "group_size", (json_int_t)plan->group_size, "symmetric",
                      (int)plan->config.symmetric, "weights", (json_int_t)plan->weights, "packed_bytes",
                      (json_int_t)plan->packed_bytes, "other_bytes", (json_int_t)plan->other_bytes, "bits_per_weight",
@@ -126,8 +129,9 @@ static json_t *plan_json(const nb_plan *plan) {
 
 static void print_settings(const nb_plan *plan, FILE *out) {
     char packed[24], other[24], peak[24];
-    fprintf(out, "%s, %u bits, group size %lld, %s, format %s\n", plan->method->name, plan->config.bits,
-            (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", plan->config.format);
+    fprintf(out, "%s, %u bits, group size %lld, %s, scales by %s, format %s\n", plan->method->name, plan->config.bits,
+            (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", nb_scale_rule_name(plan->scales),
+            plan->config.format);
     fprintf(out, "quantized matrices %s (%.3f bits per weight), other tensors %s, peak memory about %s\n",
             nb_bytes_text((double)plan->packed_bytes, packed), plan->bits_per_weight,
             nb_bytes_text((double)plan->other_bytes, other), nb_bytes_text((double)plan->peak_memory, peak));
@@ -229,7 +233,7 @@ out:
 }
 
 static int run(int argc, char **argv) {
-    quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware",
+    quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware", .scales = "search",
                          .calib = "self", .device = "auto", .format = "gptq", .bits = 4, .samples = 128, .seq_len = 512,
                          .damp = 0.01, .symmetric = true};
     const char *model = NULL;

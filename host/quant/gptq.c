@@ -275,6 +275,11 @@ static nb_status solve_block(const solver *s, size_t first, size_t cols, nb_mem 
                                    .static_params = fixed_params(s), .symmetric = s->options->symmetric,
                                    .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
                                    .zeros = s->zeros, .codes = s->codes, .err = errors, .lderr = s->n, .loss = s->loss};
+    if (s->options->scales == NB_SCALES_SEARCH) {
+        a.h = s->h;
+        a.ldh = s->k;
+        a.perm = s->f->perm;
+    }
     return nb_launch(s->stream, NB_OP_gptq_block, &a, err);
 }
 
@@ -298,11 +303,8 @@ static nb_status solve(solver *s, nb_err *err) {
 /* Wt in visiting order, and where they are fixed before, the parameters of the groups. */
 static nb_status load(solver *s, nb_err *err) {
     const nb_quant_options *o = s->options;
-    struct nb_group_range_args range = {.n = s->n, .k = s->k, .group = o->group_size, .w = s->w, .ldw = s->k,
-                                        .bits = o->bits, .symmetric = o->symmetric, .scale_type = o->scale_type,
-                                        .scales = s->scales, .zeros = s->zeros};
     if (fixed_params(s))
-        NB_TRY(nb_launch(s->stream, NB_OP_group_range, &range, err));
+        NB_TRY(nb__quant_params(s->stream, s->w, s->n, s->k, s->h, o, s->scales, s->zeros, err));
     struct nb_transpose_args turn = {.rows = s->n, .cols = s->k, .elem = 4, .src = s->w, .lds = s->k, .dst = s->wt,
                                      .ldd = s->n, .from = s->f->perm};
     return nb_launch(s->stream, NB_OP_transpose, &turn, err);

@@ -14,6 +14,7 @@ typedef struct nb_quant_options {
     bool symmetric;
     nb_dtype scale_type; /* NB_F16 by default */
     nb_column_order order;
+    nb_scale_rule scales;
     double damp;         /* GPTQ: fraction of mean diag H added to it; 0.01 */
     double damp_step, damp_max; /* raised by damp_step (times 10 each further time) while H is not positive definite */
     size_t block;        /* GPTQ: columns in a block, 1..1024; 128. Changes nothing but rounding and speed */
@@ -61,5 +62,7 @@ typedef struct nb_quantizer {
 /* NULL-terminated list of all methods. */
 extern const nb_quantizer *const nb_quantizers[];
 const nb_quantizer *nb_quantizer_by_name(const char *name);
+
+const char *nb_scale_rule_name(nb_scale_rule rule); /* "minmax" or "search" */
 
 #endif

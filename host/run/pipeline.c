@@ -162,6 +162,7 @@ static nb_quant_options options_for(const run *r, const nb_plan_item *it) {
                               .symmetric = r->options->symmetric,
                               .scale_type = NB_F16,
                               .order = r->options->order,
+                              .scales = r->options->scales,
                               .damp = r->options->damp,
                               .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
                               .damp_max = 1.0,
@@ -466,9 +467,9 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d damp %a ragged %d shard %llu", NB_VERSION_STRING,
+        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d damp %a ragged %d shard %llu", NB_VERSION_STRING,
                              o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
-                             (int)o->order, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
+                             (int)o->order, (int)o->scales, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
         nb_hash_add_str(h, s.data);
@@ -550,8 +551,8 @@ static nb_status put_in_place(const run *r, const char *final_dir, const char *w
 }
 
 static json_t *make_report(const run *r) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
-                     "method", r->options->method, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
+                     "method", r->options->method, "scales", nb_scale_rule_name(r->options->scales), "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
                      (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
                      r->plan->bits_per_weight, "blocks", r->journal.reports);
 }

@@ -336,6 +336,7 @@ nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *
     if (nb_model_scheme(model))
         return nb_fail_at(err, NB_E_INPUT, o->model, NULL, "is quantized already (%s); quantize the original model",
                           nb_model_scheme(model)->format);
+    plan.scales = o->scales;
     plan.count = hp->layers * NB_LIN_COUNT;
     NB_TRY(nb_calloc(plan.count, sizeof *plan.items, "the plan", &plan.items, err));
     for (size_t i = 0; i < plan.count; i++)
