@@ -395,6 +395,7 @@ EXEC(unpack) {
 }
 /* imm: 0 %clock, 1 %clock64, 2 %globaltimer: the warp's own instruction count */
 EXEC(clock_reg) {
+    w->steps++; /* the count is brought up to date at branches only: two readings must differ */
     for (int i = 0; i < SIM_LANES; i++) {
         if (!ON(m))
             continue;
