@@ -178,12 +178,12 @@ static void on_progress(void *ctx, const nb_run_progress *r) {
 }
 
 static json_t *result_json(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
-    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:O}", "schema", 1, "output", o->out,
+    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:I, s:O}", "schema", 1, "output", o->out,
                      "device", r->device, "seconds", r->seconds, "split", "forward", r->forward_seconds, "statistics",
                      r->statistics_seconds, "solve", r->solve_seconds, "write", r->write_seconds, "other", r->other_seconds, "file_bytes",
                      (json_int_t)r->file_bytes, "matrix_bytes", (json_int_t)plan->packed_bytes, "bits_per_weight",
                      plan->bits_per_weight, "peak_anonymous_memory", (json_int_t)r->peak_memory, "resumed_blocks",
-                     (json_int_t)r->resumed_blocks, "report", r->report);
+                     (json_int_t)r->resumed_blocks, "zeros_clamped", (json_int_t)r->zeros_clamped, "report", r->report);
 }
 
 static void print_result(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {

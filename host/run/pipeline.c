@@ -70,12 +70,12 @@ static const nb_plan_item *item_of(const run *r, size_t layer, nb_lin lin) {
 
 /* ---- one linear ---- */
 
-/* A view of a packed tensor, for reading it back through the scheme. */
+/* Views of packed tensors, for reading them back through the scheme, which keeps several at once. */
 typedef struct packed_find {
     const nb_packed_tensor *tensors;
     size_t count;
     const char *prefix;
-    nb_view view;
+    nb_view views[NB_SCHEME_MAX_TENSORS];
 } packed_find;
 
 static const nb_view *find_packed(void *ctx, const char *name) {
@@ -87,9 +87,9 @@ static const nb_view *find_packed(void *ctx, const char *name) {
         const nb_packed_tensor *t = &f->tensors[i];
         if (strcmp(t->suffix, name + len + 1) != 0)
             continue;
-        f->view = (nb_view){.name = name, .dtype = t->dtype, .ndim = t->ndim, .data = t->data, .bytes = t->bytes, .path = ""};
-        memcpy(f->view.dims, t->dims, sizeof t->dims);
-        return &f->view;
+        f->views[i] = (nb_view){.name = name, .dtype = t->dtype, .ndim = t->ndim, .data = t->data, .bytes = t->bytes, .path = ""};
+        memcpy(f->views[i].dims, t->dims, sizeof t->dims);
+        return &f->views[i];
     }
     return NULL;
 }
@@ -130,8 +130,7 @@ static void tell_report(run *r, const nb_plan_item *it, const nb_quant_report *r
         nb_logf(log, NB_LOG_INFO, "%s: %zu of %zu inputs are never used by the calibration text", it->name,
                 rep->dead_columns, it->k);
     if (clamped)
-        nb_logf(log, NB_LOG_WARN, "%s: %zu zero points raised to 1, as format %s cannot hold 0", it->name, clamped,
-                r->plan->config.format);
+        nb_logf(log, NB_LOG_INFO, "%s: %zu zero points raised to 1", it->name, clamped);
 }
 
 /* Packs q. Where the format could not hold it exactly, what it does hold is read back and put on the device, so that the
@@ -201,6 +200,7 @@ static nb_status quantize_linear(run *r, const nb_plan_item *it, const nb_quant_
     NB_GO(keep_packed(r, it, &q, w, &clamped, err));
     sample_memory(r);
     tell_report(r, it, &rep, clamped);
+    r->result->zeros_clamped += clamped;
     if (json_array_append_new(json_object_get(r->report, "linears"), linear_report(it, r->plan->method, &rep, clamped)) != 0) {
         status = nb_fail_memory(err, 0, "a report");
         goto out;
@@ -557,6 +557,12 @@ static json_t *make_report(const run *r) {
                      r->plan->bits_per_weight, "blocks", r->journal.reports);
 }
 
+static void tell_clamped(const run *r) {
+    if (r->result->zeros_clamped)
+        nb_logf(&r->hooks->log, NB_LOG_WARN, "%zu zero points were raised to 1, as format %s cannot hold 0; gptq_v2 can",
+                r->result->zeros_clamped, r->plan->config.format);
+}
+
 static nb_status finish(run *r, const char *work, nb_err *err) {
     char *final_dir = NULL;
     nb_status status;
@@ -608,6 +614,7 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
     }
     NB_GO(prepare(&r, work.data, err));
     NB_GO(run_blocks(&r, err));
+    tell_clamped(&r);
     NB_GO(finish(&r, work.data, err));
 out:
     nb_str_free(&work);
