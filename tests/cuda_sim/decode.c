@@ -8,8 +8,8 @@
 static const sim_op *const op_tables[] = {sim_ops_int,  sim_ops_bits, sim_ops_float, sim_ops_half,
                                           sim_ops_bf16, sim_ops_sfu,  sim_ops_warp,  sim_ops_misc,
                                           sim_ops_simd, sim_ops_round};
-static const sim_decoder *const dec_tables[] = {sim_dec_ctl,  sim_dec_mem,  sim_dec_cvt,
-                                                sim_dec_setp, sim_dec_atom, sim_dec_mma};
+static const sim_decoder *const dec_tables[] = {
+    sim_dec_ctl, sim_dec_mem, sim_dec_cvt, sim_dec_setp, sim_dec_atom, sim_dec_mma, sim_dec_video};
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
 void dec_bad(sim_dec *d, const char *fmt, ...) {

@@ -218,6 +218,18 @@ BIN(szext_ws, 32, 32, szext(x, y, 1, 0))
 BIN(szext_cu, 32, 32, szext(x, y, 0, 1))
 BIN(szext_cs, 32, 32, szext(x, y, 1, 1))
 
+/* fns: the place of the n-th set bit from base upwards (n > 0) or downwards (n < 0), -1 if none */
+static uint32_t fns(uint32_t mask, uint32_t base, int32_t n) {
+    int64_t step = n < 0 ? -1 : 1, left = n < 0 ? -(int64_t)n : n;
+    if (n == 0)
+        return base < 32 && (mask >> base & 1u) ? base : ~0u;
+    for (int64_t k = base; k >= 0 && k < 32; k += step)
+        if ((mask >> k & 1u) && --left == 0)
+            return (uint32_t)k;
+    return ~0u;
+}
+TRI(fns32, 32, 32, fns(x, y, (int32_t)z))
+
 /* ---- predicates ---- */
 
 static uint32_t pin(const sim_warp *w, const sim_insn *in, int32_t p, int k) {
@@ -344,6 +356,7 @@ const sim_op sim_ops_bits[] = {R("and.b16", "hhh", and32),
                                R("bfe.s64", "xxww", bfe_s64),
                                R("bfi.b32", "wwwww", bfi32),
                                R("bfi.b64", "xxxww", bfi64),
+                               R("fns.b32", "wwww", fns32),
                                R("brev.b32", "ww", brev32),
                                R("brev.b64", "xx", brev64),
                                R("popc.b32", "ww", popc32),

@@ -192,6 +192,9 @@ static void name_operand(parser *ps, ptx_operand *o) {
     if (r >= 0) {
         o->kind = OP_REG;
         o->reg = r;
+    } else if (n == 7 && !memcmp(s, "WARP_SZ", 7)) {
+        o->kind = OP_IMM;
+        o->imm = 32;
     } else if (n == 1 && s[0] == '_') {
         o->kind = OP_SINK;
     } else if (s[0] == '%') {

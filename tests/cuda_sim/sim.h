@@ -399,6 +399,6 @@ typedef struct sim_decoder {
 extern const sim_op sim_ops_int[], sim_ops_bits[], sim_ops_float[], sim_ops_half[], sim_ops_bf16[],
     sim_ops_sfu[], sim_ops_warp[], sim_ops_misc[], sim_ops_simd[], sim_ops_round[];
 extern const sim_decoder sim_dec_ctl[], sim_dec_mem[], sim_dec_cvt[], sim_dec_setp[],
-    sim_dec_atom[], sim_dec_mma[];
+    sim_dec_atom[], sim_dec_mma[], sim_dec_video[];
 
 #endif

@@ -23,7 +23,8 @@ typedef u64 (*ref)(u64, u64, u64);
     }
 
 F(add16, (u16)(a + b))
-F(add32, (u32)(a + b)) F(add64, a + b) F(sub16, (u16)(a - b)) F(sub32, (u32)(a - b)) F(sub64, a - b)
+F(add32, (u32)(a + b))
+F(add64, a + b) F(sub16, (u16)(a - b)) F(sub32, (u32)(a - b)) F(sub64, a - b)
     F(mul16, (u16)((u32)(u16)a *(u16)b)) F(mul32, (u32)((u32)a *(u32)b)) F(mul64, a *b)
         F(hiu16, (u16)((u32)(u16)a *(u16)b >> 16)) F(his16, (u16)((s32)(s16)a *(s16)b >> 16))
             F(hiu32, (u64)(u32)a *(u32)b >> 32) F(his32, (u32)((s64)(s32)a *(s32)b >> 32))
@@ -44,14 +45,14 @@ F(add32, (u32)(a + b)) F(add64, a + b) F(sub16, (u16)(a - b)) F(sub32, (u32)(a -
 }
 F(m24s, (u32)((s64)s24(a) * s24(b)))
 F(mad24s, (u32)((s64)s24(a) * s24(b) + (s64)c))
-    F(sadu, (u32)(((u32)a > (u32)b ? (u32)a - (u32)b : (u32)b - (u32)a) +
-                  (u32)c)) F(sads, (u32)((u64)llabs((s64)(s32)a - (s32)b) + (u32)c))
-        F(divu32, (u32)b ? (u32)a / (u32)b
-                         : 0xffffffffu) F(divs32, (u32)(!(u32)b ? -1 : (s64)(s32)a / (s32)b))
-            F(remu32, (u32)b ? (u32)a % (u32)b
-                             : (u32)a) F(rems32, (u32)(!(u32)b ? (s32)a : (s64)(s32)a % (s32)b))
-                F(divu64, b ? a / b : ~0ull) F(divs64, !b ? ~0ull : (u64)((s128)(s64)a / (s64)b))
-                    F(remu64, b ? a % b : a) F(rems64, !b ? a : (u64)((s128)(s64)a % (s64)b))
+F(sadu, (u32)(((u32)a > (u32)b ? (u32)a - (u32)b : (u32)b - (u32)a) + (u32)c))
+F(sads, (u32)((u64)llabs((s64)(s32)a - (s32)b) + (u32)c))
+    F(divu32, (u32)b ? (u32)a / (u32)b : 0xffffffffu)
+        F(divs32, (u32)(!(u32)b ? -1 : (s64)(s32)a / (s32)b)) F(remu32,
+                                                                (u32)b ? (u32)a % (u32)b : (u32)a)
+            F(rems32, (u32)(!(u32)b ? (s32)a : (s64)(s32)a % (s32)b)) F(divu64, b ? a / b : ~0ull)
+                F(divs64, !b ? ~0ull : (u64)((s128)(s64)a / (s64)b)) F(remu64, b ? a % b : a)
+                    F(rems64, !b ? a : (u64)((s128)(s64)a % (s64)b))
                         F(divs16, (u16)((s16)b ? (s16)a / (s16)b : -1))
                             F(remu16, (u16)b ? (u16)a % (u16)b : (u16)a)
                                 F(mins32, (s32)a < (s32)b ? (u32)a : (u32)b)
@@ -77,7 +78,8 @@ F(subs, sat((s128)(s32)a - (s32)b)) static u64 dot(u64 a, u64 b, u64 c, int sa, 
     return (u32)s;
 }
 F(dpss, dot(a, b, c, 1, 1))
-F(dpuu, dot(a, b, c, 0, 0)) F(dpus, dot(a, b, c, 0, 1)) F(dpsu, dot(a, b, c, 1, 0)) static u64
+F(dpuu, dot(a, b, c, 0, 0))
+F(dpus, dot(a, b, c, 0, 1)) F(dpsu, dot(a, b, c, 1, 0)) static u64
     dot2(u64 a, u64 b, u64 c, int hi) {
     s64 s = (s32)c;
     for (int k = 0; k < 2; k++)
@@ -86,24 +88,23 @@ F(dpuu, dot(a, b, c, 0, 0)) F(dpus, dot(a, b, c, 0, 1)) F(dpsu, dot(a, b, c, 1, 
 }
 F(dp2l, dot2(a, b, c, 0))
 F(dp2h, dot2(a, b, c, 1))
-    /* logic and shifts */
-    F(and32, (u32)(a &b)) F(or64, a | b) F(xor16, (u16)(a ^ b)) F(not32, (u32)~a) F(not64, ~a)
-        F(not16, (u16)~a) F(cnot, (u32)a == 0) F(shl32, (u32)b > 31 ? 0 : (u32)((u32)a << (u32)b))
-            F(shru32, (u32)b > 31 ? 0 : (u32)a >> (u32)b)
-                F(shrs32, (u32)((s64)(s32)a >> ((u32)b > 31 ? 31 : (u32)b)))
-                    F(shl64, (u32)b > 63 ? 0 : a << (u32)b) F(shru64, (u32)b > 63 ? 0 : a >> (u32)b)
-                        F(shrs64, (s64)a >> ((u32)b > 63 ? 63 : (u32)b))
-                            F(shl16, (u32)b > 15 ? 0 : (u16)((u32)(u16)a << (u32)b))
-                                F(shrs16, (u16)((s16)a >> ((u32)b > 15 ? 15 : (u32)b)))
-                                    F(shflw, (u32)(((a & 0xffffffff) | b << 32) << (c & 31) >> 32))
-                                        F(shflc, (u32)((u128)((a & 0xffffffff) | b << 32)
-                                                           << ((u32)c > 32 ? 32 : (u32)c) >>
-                                                       32))
-                                            F(shfrw,
-                                              (u32)(((a & 0xffffffff) | b << 32) >> (c & 31)))
-                                                F(shfrc,
-                                                  (u32)(((a & 0xffffffff) | b << 32) >>
-                                                        ((u32)c > 32 ? 32 : (u32)c))) static u64
+/* logic and shifts */
+F(and32, (u32)(a &b))
+F(or64, a | b) F(xor16, (u16)(a ^ b)) F(not32, (u32)~a) F(not64, ~a) F(not16, (u16)~a)
+    F(cnot, (u32)a == 0) F(shl32, (u32)b > 31 ? 0 : (u32)((u32)a << (u32)b))
+        F(shru32, (u32)b > 31 ? 0 : (u32)a >> (u32)b)
+            F(shrs32, (u32)((s64)(s32)a >> ((u32)b > 31 ? 31 : (u32)b)))
+                F(shl64, (u32)b > 63 ? 0 : a << (u32)b) F(shru64, (u32)b > 63 ? 0 : a >> (u32)b)
+                    F(shrs64, (s64)a >> ((u32)b > 63 ? 63 : (u32)b))
+                        F(shl16, (u32)b > 15 ? 0 : (u16)((u32)(u16)a << (u32)b))
+                            F(shrs16, (u16)((s16)a >> ((u32)b > 15 ? 15 : (u32)b)))
+                                F(shflw, (u32)(((a & 0xffffffff) | b << 32) << (c & 31) >> 32))
+                                    F(shflc, (u32)((u128)((a & 0xffffffff) | b << 32)
+                                                       << ((u32)c > 32 ? 32 : (u32)c) >>
+                                                   32))
+                                        F(shfrw, (u32)(((a & 0xffffffff) | b << 32) >> (c & 31)))
+                                            F(shfrc, (u32)(((a & 0xffffffff) | b << 32) >>
+                                                           ((u32)c > 32 ? 32 : (u32)c))) static u64
     lop(u64 a, u64 b, u64 c, unsigned t) {
     u64 r = 0;
     for (int k = 0; k < 32; k++)
@@ -111,8 +112,8 @@ F(dp2h, dot2(a, b, c, 1))
     return r;
 }
 F(lop_ea, lop(a, b, c, 0xea))
-F(lop_96, lop(a, b, c, 0x96)) F(lop_1b, lop(a, b, c, 0x1b)) F(lop_40, lop(a, b, c, 0x40)) static u64
-    perm(u64 a, u64 b, u64 c) {
+F(lop_96, lop(a, b, c, 0x96))
+F(lop_1b, lop(a, b, c, 0x1b)) F(lop_40, lop(a, b, c, 0x40)) static u64 perm(u64 a, u64 b, u64 c) {
     unsigned char in[8], out[4];
     memcpy(in, &a, 4), memcpy(in + 4, &b, 4);
     for (int k = 0; k < 4; k++) {
@@ -138,8 +139,8 @@ static u64 bfe(u64 a, u64 b, u64 c, int sg, int w) {
     return r;
 }
 F(bfeu, bfe(a & 0xffffffff, b, c, 0, 32))
-F(bfes, bfe(a & 0xffffffff, b, c, 1, 32)) F(bfeu64, bfe(a, b, c, 0, 64))
-    F(bfes64, bfe(a, b, c, 1, 64))
+F(bfes, bfe(a & 0xffffffff, b, c, 1, 32))
+F(bfeu64, bfe(a, b, c, 0, 64)) F(bfes64, bfe(a, b, c, 1, 64))
     /* bfi with position 5 + length from c: the tail holds fixed numbers */
     static u64 bfi_5_9(u64 a, u64 b, u64 c) {
     (void)c;
@@ -159,7 +160,8 @@ static u64 high(u64 a, int w) {
     return (u32)k;
 }
 F(brev32, rev(a, 32))
-F(brev64, rev(a, 64)) F(bfindu, high((u32)a, 32)) F(bfinds, high((s32)a < 0 ? (u32)~a : (u32)a, 32))
+F(brev64, rev(a, 64))
+F(bfindu, high((u32)a, 32)) F(bfinds, high((s32)a < 0 ? (u32)~a : (u32)a, 32))
     F(bfindu64, high(a, 64)) F(bfindsh, (u32)a ? 31 - high((u32)a, 32) : 0xffffffffu)
         F(clz32, 31 - (s64)(s32)high((u32)a, 32)) F(clz64, 63 - (s64)(s32)high(a, 64)) static u64
     pop(u64 a) {
@@ -169,12 +171,12 @@ F(brev64, rev(a, 64)) F(bfindu, high((u32)a, 32)) F(bfinds, high((s32)a < 0 ? (u
     return r;
 }
 F(popc32, pop((u32)a))
-F(popc64, pop(a)) F(selp, (u32)c ? (u32)a : (u32)b) F(selp64, (u32)c ? a : b)
-    F(slct, (s32)c >= 0 ? (u32)a : (u32)b) F(pand, (u32)a && (u32)b) F(por, (u32)a || (u32)b)
-        F(pxor, !(u32)a != !(u32)b) F(pnot, !(u32)a)
-            F(szs, (u32)(!(b & 31) ? 0 : (s64)((u64)(u32)a << (64 - (b & 31))) >> (64 - (b & 31))))
-                F(szu, (u32)(!(b & 31) ? 0 : ((u64)(u32)a << (64 - (b & 31))) >> (64 - (b & 31))))
-                    F(bmskw, (u32)(((1ull << (b & 31)) - 1) << (a & 31)))
+F(popc64, pop(a))
+F(selp, (u32)c ? (u32)a : (u32)b) F(selp64, (u32)c ? a : b) F(slct, (s32)c >= 0 ? (u32)a : (u32)b)
+    F(pand, (u32)a && (u32)b) F(por, (u32)a || (u32)b) F(pxor, !(u32)a != !(u32)b) F(pnot, !(u32)a)
+        F(szs, (u32)(!(b & 31) ? 0 : (s64)((u64)(u32)a << (64 - (b & 31))) >> (64 - (b & 31))))
+            F(szu, (u32)(!(b & 31) ? 0 : ((u64)(u32)a << (64 - (b & 31))) >> (64 - (b & 31))))
+                F(bmskw, (u32)(((1ull << (b & 31)) - 1) << (a & 31)))
     /* comparisons */
     F(eq32, (u32)a == (u32)b) F(lts32, (s32)a < (s32)b) F(ltu32, (u32)a < (u32)b)
         F(ges64, (s64)a >= (s64)b) F(gtu64, a > b) F(les16, (s16)a <= (s16)b)
@@ -182,13 +184,44 @@ F(popc64, pop(a)) F(selp, (u32)c ? (u32)a : (u32)b) F(selp64, (u32)c ? a : b)
                 F(ltand, (s32)a < (s32)b && (u32)c) F(geor, (s32)a >= (s32)b || (u32)c)
                     F(nexor, ((u32)a != (u32)b) != !!(u32)c)
                         F(set32, (s32)a < (s32)b ? 0xffffffffu : 0)
-    /* packed halves */
-    F(add2, (u16)(a + b) | (u64)(u16)((a >> 16) + (b >> 16)) << 16)
-        F(mins2, ((s16)a < (s16)b ? (u16)a : (u16)b) |
-                     (u64)((s16)(a >> 16) < (s16)(b >> 16) ? (u16)(a >> 16) : (u16)(b >> 16)) << 16)
-            F(mov32, (u32)a) F(mov64, a)
+    /* rarities of the SIMD intrinsics */
+    static u64 absdiff4(u64 a, u64 b, u64 c) {
+    (void)c;
+    u64 r = 0;
+    for (int k = 0; k < 32; k += 8)
+        r |= (u64)llabs((s64)(a >> k & 255) - (s64)(b >> k & 255)) << k;
+    return r;
+}
+static u64 addss4(u64 a, u64 b, u64 c) {
+    (void)c;
+    u64 r = 0;
+    for (int k = 0; k < 32; k += 8) {
+        int v = (int8_t)(a >> k) + (int8_t)(b >> k);
+        r |= (u64)(uint8_t)(v > 127 ? 127 : v < -128 ? -128 : v) << k;
+    }
+    return r;
+}
+static u64 sad4(u64 a, u64 b, u64 c) {
+    u64 d = absdiff4(a, b, 0);
+    return (u32)((u32)c + (d & 255) + (d >> 8 & 255) + (d >> 16 & 255) + (d >> 24 & 255));
+}
+static u64 fns3(u64 a, u64 b, u64 c) { /* tail: base 2, third set bit */
+    (void)b, (void)c;
+    int n = 0;
+    for (int k = 2; k < 32; k++)
+        if ((a >> k & 1) && ++n == 3)
+            return (u64)k;
+    return 0xffffffffu;
+}
+F(relu, (s32)a > (s32)b ? ((s32)a > 0 ? (u32)a : 0) : ((s32)b > 0 ? (u32)b : 0))
+/* packed halves */
+F(add2, (u16)(a + b) | (u64)(u16)((a >> 16) + (b >> 16)) << 16)
+F(mins2, ((s16)a < (s16)b ? (u16)a : (u16)b) |
+             (u64)((s16)(a >> 16) < (s16)(b >> 16) ? (u16)(a >> 16) : (u16)(b >> 16)) << 16)
+F(mov32, (u32)a)
+F(mov64, a)
 
-                static const struct {
+    static const struct {
     const char *op, *sig, *tail;
     ref f;
     int target;
@@ -319,6 +352,11 @@ F(popc64, pop(a)) F(selp, (u32)c ? (u32)a : (u32)b) F(selp64, (u32)c ? a : b)
     {"set.lt.u32.s32", "www", 0, set32, 0},
     {"add.s16x2", "www", 0, add2, 90},
     {"min.s16x2", "www", 0, mins2, 90},
+    {"vabsdiff4.u32.u32.u32", "wwww", 0, absdiff4, 0},
+    {"vadd4.s32.s32.s32.sat", "wwww", 0, addss4, 0},
+    {"vabsdiff4.u32.u32.u32.add", "wwww", 0, sad4, 0},
+    {"fns.b32", "ww", ",2,3", fns3, 0},
+    {"max.s32.relu", "www", 0, relu, 90},
     {"mov.b32", "ww", 0, mov32, 0},
     {"mov.b64", "xx", 0, mov64, 0},
 };
