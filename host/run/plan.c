@@ -290,15 +290,22 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
                              nb_forward_bytes(hp, nb_min(o->samples * o->seq_len, 4096));
 }
 
+/* GPTQModel 7.7 takes group sizes 16, 32, 64, ... 1024, and a whole row. */
+static bool usual_group(const nb_plan_item *it) {
+    size_t g = it->group_size;
+    return g == it->k || (g >= 16 && g <= 1024 && (g & (g - 1)) == 0);
+}
+
 /* What engines demand of GPTQ files; formats.md section 2.10 has the sources. */
 static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     nb_str s = {0};
     nb_status status = NB_OK;
-    size_t ragged = 0, odd_n = 0, odd_k = 0, mixed = 0;
+    size_t ragged = 0, odd_n = 0, odd_k = 0, mixed = 0, unusual = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
         size_t own = plan->group_size < 0 ? it->k : (size_t)plan->group_size;
         mixed += !it->skip && (it->bits != plan->config.bits || it->group_size != own);
+        unusual += !it->skip && !usual_group(it);
         ragged += !it->skip && it->k % it->group_size != 0;
         odd_n += !it->skip && it->n % 64 != 0;
         odd_k += !it->skip && it->k % 128 != 0;
@@ -306,6 +313,9 @@ static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err)
     if (ragged)
         NB_GO(nb_str_addf(&s, err, "%zu linears have a short last group: GPTQModel, Transformers and vLLM will not load this\n",
                           ragged));
+    if (unusual)
+        NB_GO(nb_str_addf(&s, err, "%zu linears have a group size that is no power of two from 16 to 1024: GPTQModel and Transformers "
+                                   "will not load this\n", unusual));
     if (mixed)
         NB_GO(nb_str_addf(&s, err, "%zu linears have bits or a group size of their own: GPTQModel's own loader reads that, "
                                    "Transformers does not\n", mixed));

@@ -291,6 +291,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: sweep NIBBLE PRELOAD MODELS [--deep] [--only COMMAND FAULT] [--seed S]\n");
         return 2;
     }
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
     nibble = argv[1];
     preload = argv[2];
     models = argv[3];

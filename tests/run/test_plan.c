@@ -95,3 +95,37 @@ Test(plan, overrides_apply_in_order_and_must_match) {
         nb_override_free(&ov[i]);
     nb_model_close(model);
 }
+
+static char *notes(const char *override, int64_t group_size) {
+    static char text[2000];
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    nb_override ov;
+    nb_plan plan;
+    o.group_size = group_size;
+    if (override) {
+        cr_assert_eq(nb_override_parse(override, &ov, &err), NB_OK);
+        o.overrides = &ov;
+        o.n_overrides = 1;
+    }
+    cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK, "%s", err.text);
+    snprintf(text, sizeof text, "%s", plan.notes ? plan.notes : "");
+    nb_plan_free(&plan);
+    nb_model_close(model);
+    if (override)
+        nb_override_free(&ov);
+    return text;
+}
+
+/* docs/readers.md: what each of these does in GPTQModel 7.7 and Transformers 5.23. */
+Test(plan, notes_say_which_readers_take_the_file) {
+    static const char own[] = "GPTQModel's own loader", power[] = "no power of two";
+    cr_assert_null(strstr(notes(NULL, 32), own));
+    cr_assert_null(strstr(notes("*.up_proj:skip", 32), own));
+    cr_assert_not_null(strstr(notes("*.up_proj:bits=8", 32), own));
+    cr_assert_not_null(strstr(notes("*.up_proj:group-size=-1", 32), own));
+    cr_assert_null(strstr(notes(NULL, -1), power));
+    cr_assert_null(strstr(notes(NULL, 16), power));
+    cr_assert_not_null(strstr(notes(NULL, 8), power));
+    cr_assert_null(strstr(notes("*.up_proj:group-size=-1", 32), power));
+}

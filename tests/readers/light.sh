@@ -1,0 +1,45 @@
+#!/bin/sh
+# The light readers in the tests: light.sh NIBBLE VENV. Makes VENV through PyPI where it is missing, checks the readers
+# themselves, then lets them read what nibble writes from the tiny models.
+set -eu
+nibble=$1 venv=$2
+here=$(cd "$(dirname "$0")" && pwd)
+models=$here/../golden/models
+if ! sh "$here/setup-light.sh" "$venv" >"$venv.log" 2>&1; then
+    tail -n 5 "$venv.log" >&2
+    echo "readers: numpy, safetensors and gguf could not be installed from PyPI (is it reachable?); nothing was checked" >&2
+    exit 1
+fi
+python=$venv/bin/python
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$python" "$here/selftest.py"
+for model in llama-tied-f16 llama-untied-mix; do
+    "$python" "$here/gguf_check.py" "$here/../golden/gguf/$model.gguf" >"$work/gguf.json"
+    echo "gguf $model: $(grep -c '"sha256"' "$work/gguf.json") tensors"
+done
+# Rounding to nearest is off by half a scale at most, and by what the scale's rounding to F16 (2^-11) does to codes up to 2^bits.
+cat >"$work/check.py" <<'PY'
+import json, sys
+doc = json.load(open(sys.argv[1]))
+worst = 0.0
+for name, q in doc["quantized"].items():
+    bound = q["scale_max"] * (0.5 + 2.0 ** (q["bits"] - 11))
+    worst = max(worst, q["max_abs_error"] / bound)
+print(f"{sys.argv[2]}: {len(doc['quantized'])} matrices, largest error {worst:.3f} of its bound")
+sys.exit(0 if doc["quantized"] and worst <= 1 else 1)
+PY
+check() {
+    model=$1
+    shift
+    "$nibble" quantize "$models/$model" -o "$work/out" --force -q --method rtn "$@"
+    "$python" "$here/numpy_gptq.py" "$work/out" --compare "$models/$model" >"$work/out.json"
+    "$python" "$work/check.py" "$work/out.json" "$model $*"
+}
+check llama-tied-f16
+check llama-tied-f16 --bits 8 --group-size -1
+check llama-tied-f16 --bits 3 --group-size 32 --asym
+check llama-tied-f16 --bits 2 --group-size 32 --asym --checkpoint-format gptq
+check llama-untied-bf16 --asym
+check llama-untied-bf16 --asym --checkpoint-format gptq --shard-size 40K
+check llama-tied-f16 --override '*.layers.0.*:skip' --override '*.up_proj:bits=8'

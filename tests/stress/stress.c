@@ -1,0 +1,154 @@
+/* Threads upon threads, for ThreadSanitizer (under which Criterion does not start) and for plain runs: a pool shared by callers, and
+ * devices that come and go, each used from several threads. Each result is compared with what one thread made. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/backend/backend.h"
+#include "host/base/pool.h"
+#include "host/base/random.h"
+
+enum { CALLERS = 3, ROUNDS = 60, M = 61, N = 75, K = 130 };
+
+static atomic_int faults;
+
+static void fault(const char *what) {
+    fprintf(stderr, "stress: %s\n", what);
+    atomic_fetch_add(&faults, 1);
+}
+
+static void need(nb_status status, const nb_err *err) {
+    if (status == NB_OK)
+        return;
+    fprintf(stderr, "stress: %s\n", err->text);
+    exit(1);
+}
+
+/* ---- a pool with several callers ---- */
+
+typedef struct sum {
+    nb_pool *pool;
+    unsigned char seen[500];
+} sum;
+
+static void mark(void *arg, size_t task, unsigned worker) {
+    sum *s = arg;
+    unsigned char *scratch = nb_pool_scratch(s->pool, worker, 64 + task);
+    if (scratch)
+        memset(scratch, (int)task, 64 + task); /* two tasks on one worker's scratch at once would be a race */
+    s->seen[task]++;
+}
+
+static void *pool_caller(void *arg) {
+    sum s = {.pool = arg};
+    for (size_t round = 0; round < ROUNDS; round++) {
+        size_t tasks = 1 + round * 7 % sizeof s.seen;
+        memset(s.seen, 0, sizeof s.seen);
+        nb_pool_run(s.pool, tasks, mark, &s);
+        for (size_t i = 0; i < sizeof s.seen; i++)
+            if (s.seen[i] != (i < tasks))
+                fault("a task ran not once");
+    }
+    return NULL;
+}
+
+static void run_callers(void *(*fn)(void *), void *args, size_t stride) {
+    pthread_t threads[CALLERS];
+    for (size_t i = 0; i < CALLERS; i++)
+        if (pthread_create(&threads[i], NULL, fn, (char *)args + i * stride) != 0)
+            exit(1);
+    for (size_t i = 0; i < CALLERS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void stress_pool(void) {
+    for (unsigned threads = 1; threads <= 4; threads++) {
+        nb_err err;
+        nb_pool *pool;
+        need(nb_pool_new(threads, &pool, &err), &err);
+        run_callers(pool_caller, pool, 0);
+        nb_pool_free(pool);
+    }
+}
+
+/* ---- devices ---- */
+
+static float a[M * K], b[N * K], expected[M * N];
+
+static void multiply(nb_device *device, unsigned rounds, float *c) {
+    nb_err err;
+    nb_stream *stream;
+    struct nb_matmul_args args = {.m = M, .n = N, .k = K, .lda = K, .ldb = K, .ldc = N, .trans_b = true, .alpha = 1.0f};
+    need(nb_stream_new(device, &stream, &err), &err);
+    need(nb_alloc(device, sizeof a, &args.a, &err), &err);
+    need(nb_alloc(device, sizeof b, &args.b, &err), &err);
+    need(nb_alloc(device, sizeof expected, &args.c, &err), &err);
+    for (unsigned i = 0; i < rounds; i++) {
+        need(nb_upload(stream, args.a, a, sizeof a, &err), &err);
+        need(nb_upload(stream, args.b, b, sizeof b, &err), &err);
+        need(nb_fill(stream, args.c, 0, sizeof expected, &err), &err);
+        need(nb_launch(stream, NB_OP_matmul, &args, &err), &err);
+        need(nb_download(stream, c, args.c, sizeof expected, &err), &err);
+        need(nb_sync(stream, &err), &err);
+    }
+    nb_release(device, &args.a);
+    nb_release(device, &args.b);
+    nb_release(device, &args.c);
+    nb_stream_free(stream);
+}
+
+static nb_device *open_cpu(unsigned threads) {
+    nb_device_options options = {.threads = threads};
+    nb_device *device;
+    nb_err err;
+    need(nb_device_open("cpu", &options, &device, &err), &err);
+    return device;
+}
+
+static void *shared_user(void *arg) {
+    float c[M * N];
+    multiply(*(nb_device **)arg, 8, c);
+    if (memcmp(c, expected, sizeof c) != 0)
+        fault("other bits on a shared device");
+    return NULL;
+}
+
+static void *own_user(void *arg) {
+    float c[M * N];
+    (void)arg;
+    for (unsigned i = 0; i < 6; i++) {
+        nb_device *device = open_cpu(1 + i % 3);
+        multiply(device, 2, c);
+        nb_device_close(device);
+        if (memcmp(c, expected, sizeof c) != 0)
+            fault("other bits on a device of its own");
+    }
+    return NULL;
+}
+
+static void stress_devices(void) {
+    nb_random random = nb_random_seed(3);
+    for (size_t i = 0; i < M * K; i++)
+        a[i] = nb_random_f32(&random) - 0.5f;
+    for (size_t i = 0; i < N * K; i++)
+        b[i] = nb_random_f32(&random) - 0.5f;
+    nb_device *device = open_cpu(1);
+    multiply(device, 1, expected);
+    nb_device_close(device);
+    run_callers(own_user, a, 0); /* opens devices before any other thread has: first uses of tables race here if they do */
+    nb_device *shared[2] = {open_cpu(3), open_cpu(2)}, *uses[CALLERS];
+    for (size_t i = 0; i < CALLERS; i++)
+        uses[i] = shared[i % 2];
+    run_callers(shared_user, uses, sizeof *uses);
+    nb_device_close(shared[0]);
+    nb_device_close(shared[1]);
+}
+
+int main(void) {
+    stress_pool();
+    stress_devices();
+    printf("%d faults\n", atomic_load(&faults));
+    return atomic_load(&faults) != 0;
+}
