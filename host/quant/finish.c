@@ -23,6 +23,8 @@ nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err 
     if (!(o->damp >= 0.0) || !(o->damp_step >= 0.0) || !(o->damp_max >= 0.0) || o->damp_max > 1e6 || o->damp > 1e6)
         return nb_fail(err, NB_E_USAGE, "damping %g, step %g, up to %g: expected 0 to 1e6", o->damp, o->damp_step,
                        o->damp_max);
+    if (!(o->asym >= 0.0 && o->asym <= 1.0))
+        return nb_fail(err, NB_E_USAGE, "part %g of asymmetric calibration, expected 0 to 1", o->asym);
     if (o->block == 0 || o->block > MAX_BLOCK)
         return nb_fail(err, NB_E_USAGE, "a block of %zu columns, expected 1 to %d", o->block, MAX_BLOCK);
     return NB_OK;

@@ -37,6 +37,7 @@ typedef struct nb_run_options {
     nb_column_order order;
     nb_scale_rule scales;
     double damp;
+    double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
     size_t samples, seq_len;
     uint64_t seed;
     unsigned threads;
