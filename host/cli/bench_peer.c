@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "host/base/alloc.h"
 #include "host/base/random.h"
@@ -58,17 +59,30 @@ static bool symbol(void *library, const char *name, void *fn) {
     return p != NULL;
 }
 
-/* Debian's OpenBLAS takes Haswell kernels on processors that it does not know; a fair peer is one
- * that uses AVX-512. */
-static bool open_blas(peer *p, unsigned threads) {
-    if (nb_cpu_features() & NB_NEED_AVX512)
-        setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
+void nb_bench_restart_for(const char *peers, int argc, char **argv) {
+    char **all, program[] = "nibble";
+    if (!strstr(peers, "openblas") || !(nb_cpu_features() & NB_NEED_AVX512) || getenv("OPENBLAS_CORETYPE"))
+        return;
+    if (nb_calloc((size_t)argc + 2, sizeof *all, "arguments", &all, NULL) != NB_OK)
+        return;
+    all[0] = program;
+    memcpy(all + 1, argv, (size_t)argc * sizeof *all);
+    if (setenv("OPENBLAS_CORETYPE", "SkylakeX", 0) == 0)
+        execv("/proc/self/exe", all);
+    nb_free(all);
+}
+
+static bool open_blas(peer *p, unsigned threads, char *core, size_t cap) {
+    typedef char *core_fn(void);
     void *lib = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     threads_fn *set;
+    core_fn *name;
     if (!lib || !symbol(lib, "cblas_sgemv", &p->sgemv) || !symbol(lib, "cblas_sgemm", &p->sgemm) ||
         !symbol(lib, "openblas_set_num_threads", &set))
         return false;
     set((int)threads);
+    if (symbol(lib, "openblas_get_corename", &name))
+        snprintf(core, cap, " %s", name());
     return true;
 }
 
@@ -98,7 +112,8 @@ nb_status nb_bench_peer(const char *name, unsigned threads, const nb_bench_shape
     nb_status status;
     NB_TRY(nb_calloc(1, sizeof *p, "a peer", &p, err));
     p->shape = *shape;
-    bool there = !strcmp(name, "openblas") ? open_blas(p, threads) : open_dnnl(p, threads);
+    char core[32] = "";
+    bool there = !strcmp(name, "openblas") ? open_blas(p, threads, core, sizeof core) : open_dnnl(p, threads);
     if (!there || !nb_mul3(shape->n, shape->k, shape->ring, &weights)) {
         nb_free(p);
         return nb_fail(err, NB_E_UNSUPPORTED, "%s is not installed", name);
@@ -107,7 +122,7 @@ nb_status nb_bench_peer(const char *name, unsigned threads, const nb_bench_shape
     NB_GO(fill(weights, &p->w, err));
     NB_GO(fill(shape->m * shape->n, &p->y, err));
     *out = (nb_bench_item){.op = "f32", .run = peer_run, .release = peer_free, .state = p};
-    snprintf(out->name, sizeof out->name, "%s", name);
+    snprintf(out->name, sizeof out->name, "%s%s", name, core);
     out->bytes = 4.0 * (double)shape->n * (double)shape->k;
     out->flops = 2.0 * (double)shape->m * (double)shape->n * (double)shape->k;
 out:
