@@ -36,11 +36,6 @@ nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench
 nb_status nb_bench_peer(const char *peer, unsigned threads, const nb_bench_shape *shape,
                         nb_bench_item *out, nb_err *err);
 
-/* Debian's OpenBLAS takes Haswell kernels on processors that it does not know, and a fair peer uses AVX-512. It looks at
- * the environment that the process was started with, so this starts the program anew with OPENBLAS_CORETYPE set, where
- * openblas is among the peers and the variable is not set. argv[0] is the command's name. Returns where there is nothing to do. */
-void nb_bench_restart_for(const char *peers, int argc, char **argv);
-
 /* ---- results (bench_report.c) ---- */
 
 typedef struct nb_bench_result {

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "host/base/alloc.h"
 #include "host/base/random.h"
@@ -59,21 +58,12 @@ static bool symbol(void *library, const char *name, void *fn) {
     return p != NULL;
 }
 
-void nb_bench_restart_for(const char *peers, int argc, char **argv) {
-    char **all, program[] = "nibble";
-    if (!strstr(peers, "openblas") || !(nb_cpu_features() & NB_NEED_AVX512) || getenv("OPENBLAS_CORETYPE"))
-        return;
-    if (nb_calloc((size_t)argc + 2, sizeof *all, "arguments", &all, NULL) != NB_OK)
-        return;
-    all[0] = program;
-    memcpy(all + 1, argv, (size_t)argc * sizeof *all);
-    if (setenv("OPENBLAS_CORETYPE", "SkylakeX", 0) == 0)
-        execv("/proc/self/exe", all);
-    nb_free(all);
-}
-
+/* Debian's OpenBLAS takes Haswell kernels on processors that it does not know; a fair peer is one that uses AVX-512. A
+ * caller's own OPENBLAS_CORETYPE is kept. The name of what was taken goes into core. */
 static bool open_blas(peer *p, unsigned threads, char *core, size_t cap) {
     typedef char *core_fn(void);
+    if (nb_cpu_features() & NB_NEED_AVX512)
+        setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
     void *lib = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     threads_fn *set;
     core_fn *name;

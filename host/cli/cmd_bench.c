@@ -305,7 +305,6 @@ static int run(int argc, char **argv) {
     nb_cli_parse(&nb_cmd_bench, argc, argv, &o, NULL, &done, &code);
     if (done)
         return code;
-    nb_bench_restart_for(o.peers, argc, argv);
     nb_err err = {0};
     nb_status status = o.compare ? compare(o.compare, &err) : run_bench(&o, &err);
     if (status == NB_OK)
