@@ -58,17 +58,21 @@ static bool symbol(void *library, const char *name, void *fn) {
     return p != NULL;
 }
 
-/* Debian's OpenBLAS takes Haswell kernels on processors that it does not know; a fair peer is one
- * that uses AVX-512. */
-static bool open_blas(peer *p, unsigned threads) {
+/* Debian's OpenBLAS takes Haswell kernels on processors that it does not know; a fair peer is one that uses AVX-512. A
+ * caller's own OPENBLAS_CORETYPE is kept. The name of what was taken goes into core. */
+static bool open_blas(peer *p, unsigned threads, char *core, size_t cap) {
+    typedef char *core_fn(void);
     if (nb_cpu_features() & NB_NEED_AVX512)
         setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
     void *lib = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     threads_fn *set;
+    core_fn *name;
     if (!lib || !symbol(lib, "cblas_sgemv", &p->sgemv) || !symbol(lib, "cblas_sgemm", &p->sgemm) ||
         !symbol(lib, "openblas_set_num_threads", &set))
         return false;
     set((int)threads);
+    if (symbol(lib, "openblas_get_corename", &name))
+        snprintf(core, cap, " %s", name());
     return true;
 }
 
@@ -98,7 +102,8 @@ nb_status nb_bench_peer(const char *name, unsigned threads, const nb_bench_shape
     nb_status status;
     NB_TRY(nb_calloc(1, sizeof *p, "a peer", &p, err));
     p->shape = *shape;
-    bool there = !strcmp(name, "openblas") ? open_blas(p, threads) : open_dnnl(p, threads);
+    char core[32] = "";
+    bool there = !strcmp(name, "openblas") ? open_blas(p, threads, core, sizeof core) : open_dnnl(p, threads);
     if (!there || !nb_mul3(shape->n, shape->k, shape->ring, &weights)) {
         nb_free(p);
         return nb_fail(err, NB_E_UNSUPPORTED, "%s is not installed", name);
@@ -107,7 +112,7 @@ nb_status nb_bench_peer(const char *name, unsigned threads, const nb_bench_shape
     NB_GO(fill(weights, &p->w, err));
     NB_GO(fill(shape->m * shape->n, &p->y, err));
     *out = (nb_bench_item){.op = "f32", .run = peer_run, .release = peer_free, .state = p};
-    snprintf(out->name, sizeof out->name, "%s", name);
+    snprintf(out->name, sizeof out->name, "%s%s", name, core);
     out->bytes = 4.0 * (double)shape->n * (double)shape->k;
     out->flops = 2.0 * (double)shape->m * (double)shape->n * (double)shape->k;
 out:

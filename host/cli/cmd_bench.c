@@ -20,32 +20,33 @@ typedef struct options {
     const char *device, *op, *kernel, *peers, *compare;
     nb_opt_list shapes, rows, threads;
     int64_t bits, group, samples, ring, sample_ms;
+    bool cpu_time;
 } options;
 
-static double now(void) {
+static double now(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* One sample: `repeats` operations in a row; seconds for one. */
-static nb_status sample(const nb_bench_item *item, size_t repeats, size_t *iteration,
-                        double *seconds, nb_err *err) {
-    double start = now();
+static nb_status sample(const nb_bench_item *item, clockid_t clock, size_t repeats,
+                        size_t *iteration, double *seconds, nb_err *err) {
+    double start = now(clock);
     for (size_t i = 0; i < repeats; i++)
         NB_TRY(item->run(item->state, (*iteration)++, err));
-    *seconds = (now() - start) / (double)repeats;
+    *seconds = (now(clock) - start) / (double)repeats;
     return NB_OK;
 }
 
 /* Warms up, and finds how many operations make a sample long enough to time. */
-static nb_status calibrate(const nb_bench_item *item, double target, size_t *iteration,
-                           size_t *repeats, nb_err *err) {
+static nb_status calibrate(const nb_bench_item *item, clockid_t clock, double target,
+                           size_t *iteration, size_t *repeats, nb_err *err) {
     double t;
     *repeats = 1;
-    NB_TRY(sample(item, 1, iteration, &t, err));
+    NB_TRY(sample(item, clock, 1, iteration, &t, err));
     for (;;) {
-        NB_TRY(sample(item, *repeats, iteration, &t, err));
+        NB_TRY(sample(item, clock, *repeats, iteration, &t, err));
         if (t * (double)*repeats >= target || *repeats >= 1u << 20)
             return NB_OK;
         double want = target / (t > 1e-9 ? t : 1e-9) * 1.1 + 1;
@@ -79,13 +80,14 @@ typedef struct bench {
 static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
                             const nb_bench_shape *shape, nb_err *err) {
     static double times[MAX_ITEMS][MAX_SAMPLES];
+    clockid_t clock = b->opt->cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     size_t repeats[MAX_ITEMS], iteration[MAX_ITEMS] = {0}, samples = (size_t)b->opt->samples;
     for (size_t i = 0; i < count; i++)
-        NB_TRY(calibrate(&items[i], 1e-3 * (double)b->opt->sample_ms, &iteration[i], &repeats[i],
-                         err));
+        NB_TRY(calibrate(&items[i], clock, 1e-3 * (double)b->opt->sample_ms, &iteration[i],
+                         &repeats[i], err));
     for (size_t s = 0; s < samples; s++)
         for (size_t i = 0; i < count; i++)
-            NB_TRY(sample(&items[i], repeats[i], &iteration[i], &times[i][s], err));
+            NB_TRY(sample(&items[i], clock, repeats[i], &iteration[i], &times[i][s], err));
     double bandwidth = 0;
     for (size_t i = 0; i < count; i++) {
         nb_bench_result r = {.shape = *shape,
@@ -272,6 +274,8 @@ static const nb_opt opts[] = {
      "samples of each (15)"},
     {"sample-ms", 0, NB_OPT_INT, offsetof(options, sample_ms), "N", NULL, 0, 10000,
      "least length of a sample (10)"},
+    {"cpu-time", 0, NB_OPT_FLAG, offsetof(options, cpu_time), NULL, NULL, 0, 0,
+     "count processor time instead of time: for one thread on a machine that others use as well"},
     {"compare", 0, NB_OPT_STR, offsetof(options, compare), "OLD,NEW", NULL, 0, 0,
      "compare two files that --json wrote, and measure nothing"},
 };
