@@ -46,19 +46,38 @@ static void shared_check(sim_warp *w, const sim_insn *in, int lane, uint32_t off
                  "shared (lanes without bar.warp.sync)", s->wwarp, s->wlane);
         }
     }
-    if (s->rts <= c->full_ts)
-        s->rmask = 0; /* a barrier of the whole CTA came since */
-    if (write && s->rmask) {
-        uint32_t others = s->rmask & ~(1u << w->id);
-        EACH_LANE(others, v) {
-            if (s->rts > c->seen[w->id][v])
-                race(w, in, lane, off, "write-after-read", "shared", v, MANY);
-        }
-        if ((s->rmask >> w->id & 1u) && !others && s->rlane != MANY && s->rlane != (uint32_t)lane &&
-            s->rts > w->sync_ts)
+    for (int k = 0; write && k < 4; k++) {
+        const sim_reader *r = &s->r[k];
+        if (!r->id || !(r->bm & bm))
+            continue;
+        if (r->id - 1 != w->id && r->ts > c->seen[w->id][r->id - 1])
+            race(w, in, lane, off, "write-after-read", "shared", r->id - 1, r->lane);
+        if (r->id - 1 == w->id && lane_conflict(w, r->lane, r->ts, lane, n))
             race(w, in, lane, off, "write-after-read", "shared (lanes without bar.warp.sync)",
-                 w->id, s->rlane);
+                 w->id, r->lane);
     }
+}
+
+/* Enters a read. A slot is the reader's own, a free one, or the one that was used longest ago. */
+static void note_reader(const sim_warp *w, sim_reader *r, int slots, uint32_t id, int lane,
+                        unsigned bm) {
+    const uint32_t now = w->cta->clock;
+    sim_reader *best = r;
+    for (int k = 0; k < slots; k++) {
+        if (r[k].id == id) {
+            best = &r[k];
+            break;
+        }
+        if (best->id && (!r[k].id || r[k].ts < best->ts))
+            best = &r[k];
+    }
+    if (best->id == id && best->ts > w->sync_ts) { /* other lanes or bytes since the last sync */
+        best->bm |= (uint8_t)bm;
+        best->lane = best->lane == lane ? best->lane : (uint8_t)MANY;
+    } else {
+        *best = (sim_reader){.id = id, .lane = (uint8_t)lane, .bm = (uint8_t)bm};
+    }
+    best->ts = now;
 }
 
 static void shared_note(sim_warp *w, int lane, uint32_t off, unsigned bm, bool write, bool atomic) {
@@ -70,12 +89,9 @@ static void shared_note(sim_warp *w, int lane, uint32_t off, unsigned bm, bool w
         s->wbm = (uint8_t)((same ? s->wbm & 15u : 0u) | bm | (atomic ? 0x80u : 0u));
         s->wwarp = w->id;
         s->wts = c->clock;
-        if (!same || !atomic)
-            s->rmask = 0;
+        memset(s->r, 0, sizeof s->r);
     } else if (!atomic) {
-        s->rlane = s->rmask && (s->rlane != lane || s->rmask != 1u << w->id) ? MANY : (uint8_t)lane;
-        s->rmask |= 1u << w->id;
-        s->rts = c->clock;
+        note_reader(w, s->r, 4, w->id + 1u, lane, bm);
     }
 }
 
@@ -133,8 +149,9 @@ static void global_check(sim_warp *w, const sim_insn *in, int lane, uint64_t add
         }
     }
     for (int k = 0; write && k < 2; k++)
-        if (s->rid[k] && s->rid[k] != me && !known_before(w, s->rid[k], s->rts[k]))
-            global_race(w, in, lane, addr, "write-after-read", s->rid[k]);
+        if (s->r[k].id && (s->r[k].bm & bm) && s->r[k].id != me &&
+            !known_before(w, s->r[k].id, s->r[k].ts))
+            global_race(w, in, lane, addr, "write-after-read", s->r[k].id);
 }
 
 static void global_note(sim_warp *w, const sim_insn *in, int lane, uint64_t addr, unsigned bm,
@@ -153,19 +170,9 @@ static void global_note(sim_warp *w, const sim_insn *in, int lane, uint64_t addr
         s->wid = me;
         s->wts = now;
         s->strong = strong;
-        s->rid[0] = s->rid[1] = 0;
-    } else if (!strong && !(in->flags & MF_NC)) {
-        /* the two latest readers of different CTAs, at least */
-        const uint32_t per = (uint32_t)w->cta->nwarps;
-        int k = s->rid[0] == me || !s->rid[0]           ? 0
-                : s->rid[1] == me || !s->rid[1]         ? 1
-                : (s->rid[0] - 1) / per == w->gid / per ? 0
-                                                        : 1;
-        s->rid[k] = me;
-        s->rts[k] = now;
-    } else if (in->flags & MF_NC) {
-        s->rid[0] = me;
-        s->rts[0] = now;
+        memset(s->r, 0, sizeof s->r);
+    } else if (!strong) {
+        note_reader(w, s->r, 2, me, lane, bm);
     }
 }
 

@@ -200,16 +200,22 @@ typedef struct sim_vc { /* what is known of other CTAs' warps: clock by global w
     uint32_t t[];
 } sim_vc;
 
+typedef struct sim_reader { /* of one word since its last write */
+    uint32_t id, ts; /* global: warp of the grid + 1; shared: warp of the CTA + 1; 0: free */
+    uint8_t lane, bm;
+} sim_reader;
+
 typedef struct sim_srec { /* shared memory, one 4-byte word */
-    uint32_t wts, rts, rmask;
-    uint8_t wwarp, wlane, wbm, rlane;
+    uint32_t wts;
+    uint8_t wwarp, wlane, wbm;
+    sim_reader r[4];
 } sim_srec;
 
 typedef struct sim_grec { /* global memory, one 4-byte word */
     uint32_t launch;
     uint32_t wid, wts;
-    uint32_t rid[2], rts[2];
-    uint8_t wlane, wbm, strong, rlane;
+    uint8_t wlane, wbm, strong;
+    sim_reader r[2];
 } sim_grec;
 
 typedef struct sim_copy { /* a cp.async in flight (strict mode) */

@@ -237,6 +237,55 @@ PAIR(takeover) // the taker does not acquire
     }
 }
 
+PAIR(halves) // warps that share words, but not bytes; the faulty one reads its neighbour's half
+{
+    __shared__ unsigned short s[512];
+    for (int k = T; k < 256; k += 128)
+        s[k] = 0;
+    __syncthreads();
+    int w = T / 32, l = T % 32;
+    // warps 0 and 1 hold the even and odd halves of 32 words, warps 2 and 3 of 32 others
+    unsigned short *mine = s + (w / 2) * 128 + 2 * l + w % 2;
+    *mine = (unsigned short)(*mine + T);
+    __syncwarp();
+    o[T] = mine[bad ? (w % 2 ? -1 : 1) : 0];
+}
+
+PAIR(consumers) // one producer, two consumers, named barriers at different times
+{
+    __shared__ int s[32];
+    int w = T / 32, l = T % 32, r = 0;
+    for (int k = 0; k < 3; k++) {
+        if (w == 0) {
+            if (k > 0) {
+                asm volatile("bar.sync 3, 64;" ::: "memory"); // consumer 1 has read
+                if (!bad)
+                    asm volatile("bar.sync 4, 64;" ::: "memory"); // consumer 2 has read
+            }
+            s[l] = a[l] + k;
+            asm volatile("bar.sync 1, 64;" ::: "memory");
+            asm volatile("bar.sync 2, 64;" ::: "memory");
+        } else if (w == 1) {
+            asm volatile("bar.sync 1, 64;" ::: "memory");
+            r += s[31 - l];
+            if (k < 2)
+                asm volatile("bar.arrive 3, 64;" ::: "memory");
+        } else if (w == 2) {
+            asm volatile("bar.sync 2, 64;" ::: "memory");
+            r += s[l ^ 5];
+            if (k < 2 && !bad)
+                asm volatile("bar.arrive 4, 64;" ::: "memory");
+        }
+    }
+    o[T] = r;
+}
+
+PAIR(grid_halves) // CTAs that share words of global memory, but not bytes
+{
+    unsigned short *h = (unsigned short *)o;
+    h[2 * T + (bad ? 0 : blockIdx.x)] = (unsigned short)(T + blockIdx.x);
+}
+
 PAIR(grid_race) // two CTAs write one place
 {
     o[bad ? T : blockIdx.x * blockDim.x + T] = blockIdx.x;
