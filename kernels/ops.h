@@ -75,6 +75,25 @@ struct nb_group_range_args {
     nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
 };
 
+/* The same by search: of these pairs, in this order, the first of the least error sum_j h_j (w_j - c_j scale)^2 over the
+ * group's columns, c = clamp(round(w (1 / scale)), -zero, 2^bits - 1 - zero), every operation rounded, sums in rising j:
+ *   the pair of group_range;
+ *   symmetric: scale = (232 - 3 i) / 200 a / 2^(bits-1), i = 0..35, the same zero;
+ *   else: scale = p (max - min) / (2^bits - 1), p = (52 - i) / 50, i = 0..25; with each, z = round(-(p min) / scale),
+ *     z - 1, z + 1, and round(-(min + (1 - p) / 2 (max - min)) / scale), clamped to the codes.
+ * min and max include 0. Scales are rounded to scale_type before they are used. h_j = H[j][j], or 1 where h is absent. */
+struct nb_group_search_args {
+    size_t n, k, group;
+    nb_mem w; /* f32 [n,k] */
+    size_t ldw;
+    nb_mem h; /* f32 [k,k], optional; only the diagonal is read */
+    size_t ldh;
+    unsigned bits;
+    bool symmetric;
+    nb_dtype scale_type;
+    nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
+};
+
 /* codes[i][j] = clamp(round(w / scale) + zero, 0, 2^bits - 1), scale and zero of group g_idx[j] or j / group. */
 struct nb_rtn_args {
     size_t n, k, group;
@@ -209,7 +228,8 @@ struct nb_transpose_args {
 
 /* GPTQ's step over positions first .. first + cols - 1. For each position p in rising order, and each row i of W:
  *   where p begins a group (group_of[p] != group_of[p-1], or p == 0), unless static_params: scale and zero of row i by
- *     the range of the group's weights as they stand, by the rule of struct nb_group_range_args;
+ *     the range of the group's weights as they stand, by the rule of struct nb_group_range_args, or where h is given by
+ *     that of struct nb_group_search_args, over the group's columns in visiting order;
  *   code = clamp(round(w / scale) + zero, 0, 2^bits - 1);  e = (w - (code - zero) * scale) / U[p][p];
  *   w[q] -= e * U[p][q] for q in (p, first + cols);  err[p - first] = e;  loss[i] += e * e.
  * A group's weights past the block are read from wt: for parameters by fully updated weights a group that goes past the
@@ -222,6 +242,9 @@ struct nb_gptq_block_args {
     nb_mem u; /* f32 [k,k] */
     size_t ldu;
     nb_mem group_of; /* u32 [k] */
+    nb_mem h;        /* f32 [k,k] in stored order, only its diagonal is read; absent: no search */
+    size_t ldh;
+    nb_mem perm; /* u32 [k], with h */
     bool static_params;
     bool symmetric;
     unsigned bits;

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 [ $# = 0 ] || { echo "usage: scripts/demo.sh" >&2; exit 2; }
 data=build/demo
 nibble=build/nibble
-tokens=20480   # of held-out text to measure on
+tokens=12288   # of held-out text to measure on
 samples=64     # calibration windows of 512 tokens
 
 step() { printf '\n== %s\n' "$*" >&2; }

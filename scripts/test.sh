@@ -12,10 +12,17 @@ for arg in "$@"; do
 done
 jobs=$(nproc)
 scripts/install-deps.sh build test
-cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON
+# nvcc for the CUDA kernels and their simulator: the installed one, else one from PyPI in the build folder.
+if nvcc=$(scripts/get-nvcc.sh build/nvcc); then
+    PATH=$(dirname "$nvcc"):$PATH
+else
+    echo "test.sh: no nvcc: CUDA kernels and the simulator's tests are NOT built" >&2
+fi
+nvcc=$(scripts/get-nvcc.sh build/nvcc)
+cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON -DCUDA_SIM_NVCC="$nvcc"
 cmake --build build -j "$jobs"
 scripts/fetch-model.sh build/models >/dev/null
-ctest --test-dir build --output-on-failure -LE deep
+ctest --test-dir build --output-on-failure -j "$jobs" -LE deep
 if [ $deep = 1 ]; then
     scripts/install-deps.sh deep
     scripts/test-deep.sh

@@ -8,6 +8,9 @@
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include "host/base/alloc.h"
@@ -52,6 +55,8 @@ unsigned nb_cpu_features(void) {
         f |= NB_NEED_AVX_VNNI;
 #elif defined(__aarch64__)
     f |= NB_NEED_NEON;
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+        f |= NB_NEED_DOTPROD;
 #endif
     return f;
 }
@@ -75,10 +80,10 @@ static void cpu_fill_info(unsigned features, unsigned threads, nb_device_info *o
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "cpu");
     cpu_model(out->model, sizeof out->model);
-    snprintf(out->detail, sizeof out->detail, "%u threads,%s%s%s%s%s", threads,
+    snprintf(out->detail, sizeof out->detail, "%u threads,%s%s%s%s%s%s", threads,
              features & NB_NEED_AVX2 ? " AVX2+FMA" : "", features & NB_NEED_AVX512 ? " AVX-512" : "",
              features & NB_NEED_AVX512_VNNI ? " AVX-512-VNNI" : "", features & NB_NEED_AVX_VNNI ? " AVX-VNNI" : "",
-             features & NB_NEED_NEON ? " NEON" : "");
+             features & NB_NEED_NEON ? " NEON" : "", features & NB_NEED_DOTPROD ? " dot product" : "");
     long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES), free_pages = sysconf(_SC_AVPHYS_PAGES);
     if (page > 0 && all > 0)
         out->memory = (size_t)all * (size_t)page;

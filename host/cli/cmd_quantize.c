@@ -12,9 +12,9 @@
 
 typedef struct quantize_values {
     nb_common common;
-    const char *out, *method, *group_size, *order, *calib, *device, *format, *checkpoint_format, *kernel_filter;
+    const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *kernel_filter;
     int64_t bits, samples, seq_len, seed, threads, shard_bytes;
-    double damp;
+    double damp, asym_calib;
     bool symmetric, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
 } quantize_values;
@@ -29,11 +29,13 @@ static const nb_opt opts[] = {
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: every engine loads it (default)"},
     {"asym", 0, NB_OPT_NOT, AT(symmetric), NULL, NULL, 0, 0, "zero points: better quality, fewer engines"},
     {"order", 0, NB_OPT_CHOICE, AT(order), NULL, "stored|act|act-static|group-aware", 0, 0, "order of the columns in GPTQ: as stored; by activation with g_idx; by activation with static groups; groups and columns by activation with g_idx = k/g (default group-aware)"},
+    {"scales", 0, NB_OPT_CHOICE, AT(scales), NULL, "minmax|search", 0, 0, "scale and zero point of a group: by the range of its weights, or those of least error (gptq: weighted by the Hessian's diagonal) on a grid (default search)"},
     {"calib", 'c', NB_OPT_STR, AT(calib), "FILE|self", NULL, 0, 0, "calibration text (plain, or JSON lines with \"text\"); self: text that the model itself writes (default self)"},
     {"samples", 0, NB_OPT_INT, AT(samples), "N", NULL, 1, 1000000, "calibration windows (default 128)"},
     {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 8, 1000000, "tokens in a window (default 512)"},
     {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "seed of the draw of windows and of self-written text (default 0)"},
     {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01)"},
+    {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
     {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint (default gptq)"},
     {"checkpoint-format", 0, NB_OPT_CHOICE, AT(checkpoint_format), NULL, "gptq|gptq_v2", 0, 0, "which form of the zero points: v1 stores zero - 1 (default: gptq for --sym, gptq_v2 for --asym)"},
@@ -89,7 +91,8 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
                           .kernel_filter = v->kernel_filter, .bits = (unsigned)v->bits, .symmetric = v->symmetric,
-                          .order = order_of(v->order), .damp = v->damp, .samples = (size_t)v->samples,
+                          .order = order_of(v->order), .scales = strcmp(v->scales, "search") == 0 ? NB_SCALES_SEARCH : NB_SCALES_MINMAX,
+                          .damp = v->damp, .asym_calib = v->asym_calib, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,
@@ -116,7 +119,8 @@ static json_t *plan_json(const nb_plan *plan) {
                                                (json_int_t)it->k, "skip", (int)it->skip, "bits", (int)it->bits, "group_size",
                                                (json_int_t)it->group_size));
     }
-    return json_pack("{s:i, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method->name,
+    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method->name,
+                     "scales", nb_scale_rule_name(plan->scales),
                      "format", plan->config.format, "group_size", (json_int_t)plan->group_size, "symmetric",
                      (int)plan->config.symmetric, "weights", (json_int_t)plan->weights, "packed_bytes",
                      (json_int_t)plan->packed_bytes, "other_bytes", (json_int_t)plan->other_bytes, "bits_per_weight",
@@ -126,8 +130,9 @@ static json_t *plan_json(const nb_plan *plan) {
 
 static void print_settings(const nb_plan *plan, FILE *out) {
     char packed[24], other[24], peak[24];
-    fprintf(out, "%s, %u bits, group size %lld, %s, format %s\n", plan->method->name, plan->config.bits,
-            (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", plan->config.format);
+    fprintf(out, "%s, %u bits, group size %lld, %s, scales by %s, format %s\n", plan->method->name, plan->config.bits,
+            (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", nb_scale_rule_name(plan->scales),
+            plan->config.format);
     fprintf(out, "quantized matrices %s (%.3f bits per weight), other tensors %s, peak memory about %s\n",
             nb_bytes_text((double)plan->packed_bytes, packed), plan->bits_per_weight,
             nb_bytes_text((double)plan->other_bytes, other), nb_bytes_text((double)plan->peak_memory, peak));
@@ -174,12 +179,12 @@ static void on_progress(void *ctx, const nb_run_progress *r) {
 }
 
 static json_t *result_json(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
-    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:O}", "schema", 1, "output", o->out,
+    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:I, s:O}", "schema", 1, "output", o->out,
                      "device", r->device, "seconds", r->seconds, "split", "forward", r->forward_seconds, "statistics",
                      r->statistics_seconds, "solve", r->solve_seconds, "write", r->write_seconds, "other", r->other_seconds, "file_bytes",
                      (json_int_t)r->file_bytes, "matrix_bytes", (json_int_t)plan->packed_bytes, "bits_per_weight",
                      plan->bits_per_weight, "peak_anonymous_memory", (json_int_t)r->peak_memory, "resumed_blocks",
-                     (json_int_t)r->resumed_blocks, "report", r->report);
+                     (json_int_t)r->resumed_blocks, "zeros_clamped", (json_int_t)r->zeros_clamped, "report", r->report);
 }
 
 static void print_result(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
@@ -229,7 +234,7 @@ out:
 }
 
 static int run(int argc, char **argv) {
-    quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware",
+    quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware", .scales = "search",
                          .calib = "self", .device = "auto", .format = "gptq", .bits = 4, .samples = 128, .seq_len = 512,
                          .damp = 0.01, .symmetric = true};
     const char *model = NULL;

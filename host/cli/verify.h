@@ -18,6 +18,7 @@ typedef enum nb_fault {
 typedef struct nb_verify {
     nb_stream *stream;
     bool full;
+    size_t every; /* only each so-manieth weight; 0 or 1: all (for slow emulators) */
     nb_fault fault;
     /* Results of the row under test. */
     size_t cases, wrong;

@@ -320,35 +320,69 @@ static nb_mem stage_input(const nb_forward *f, nb_mem work, size_t tokens, size_
     return row_at(work, tokens, gap);
 }
 
-nb_status nb_forward_stages(nb_forward *f, nb_block *b, nb_mem hidden, nb_mem work, size_t sequences, size_t length,
-                            nb_tap_fn *tap, void *ctx, nb_err *err) {
-    size_t tokens = sequences * length, h = f->hp->hidden, step = length ? f->rows / length : 0;
-    if (tokens == 0)
-        return NB_OK;
-    if (step == 0)
-        return check_rows(f, 1, length, err);
-    nb_mem x = stage_input(f, work, tokens, f->q_width);
-    NB_TRY(norm(f, b->attn_norm, hidden, tokens, x, err));
-    NB_TRY(tap(ctx, NB_TAP_ATTN_IN, x, tokens, h, b, err));
+/* work = attention of x, sequence by sequence. */
+static nb_status stage_attention(nb_forward *f, nb_block *b, nb_mem x, nb_mem work, size_t sequences, size_t length,
+                                 nb_err *err) {
+    size_t step = f->rows / length;
     for (size_t s = 0; s < sequences; s += step) {
         size_t some = nb_min(step, sequences - s), at = s * length, rows = some * length;
         nb_mem o = row_at(f->work, rows, f->q_width + 2 * f->kv_width);
-        NB_TRY(attention(f, b, row_at(x, at, h), some, length, NULL, 0, o, err));
+        NB_TRY(attention(f, b, row_at(x, at, f->hp->hidden), some, length, NULL, 0, o, err));
         NB_TRY(nb_copy(f->stream, row_at(work, at, f->q_width), o, rows * f->q_width * sizeof(float), err));
     }
-    NB_TRY(tap(ctx, NB_TAP_ATTN_OUT, work, tokens, f->q_width, b, err));
-    NB_TRY(apply(f, &b->lin[NB_LIN_O], work, tokens, hidden, h, true, err));
+    return NB_OK;
+}
+
+static nb_status stage_gated(nb_forward *f, nb_block *b, nb_mem x, nb_mem work, size_t tokens, nb_err *err) {
     size_t inter = f->hp->intermediate;
-    x = stage_input(f, work, tokens, inter);
-    NB_TRY(norm(f, b->mlp_norm, hidden, tokens, x, err));
-    NB_TRY(tap(ctx, NB_TAP_MLP_IN, x, tokens, h, b, err));
     for (size_t at = 0; at < tokens; at += f->rows) {
         size_t rows = nb_min(f->rows, tokens - at);
-        NB_TRY(gated(f, b, row_at(x, at, h), rows, f->work, err));
+        NB_TRY(gated(f, b, row_at(x, at, f->hp->hidden), rows, f->work, err));
         NB_TRY(nb_copy(f->stream, row_at(work, at, inter), f->work, rows * inter * sizeof(float), err));
     }
-    NB_TRY(tap(ctx, NB_TAP_MLP_OUT, work, tokens, inter, b, err));
+    return NB_OK;
+}
+
+nb_status nb_forward_stage(nb_forward *f, nb_block *b, nb_tap tap, nb_mem hidden, nb_mem work, size_t sequences, size_t length,
+                           nb_mem *x, size_t *k, nb_err *err) {
+    size_t tokens = sequences * length, h = f->hp->hidden, inter = f->hp->intermediate;
+    *x = work;
+    *k = 0;
+    if (tokens == 0)
+        return NB_OK;
+    if (length > f->rows)
+        return check_rows(f, 1, length, err);
+    switch (tap) {
+    case NB_TAP_ATTN_IN:
+        *x = stage_input(f, work, tokens, f->q_width);
+        *k = h;
+        return norm(f, b->attn_norm, hidden, tokens, *x, err);
+    case NB_TAP_ATTN_OUT:
+        *k = f->q_width;
+        return stage_attention(f, b, stage_input(f, work, tokens, f->q_width), work, sequences, length, err);
+    case NB_TAP_MLP_IN:
+        NB_TRY(apply(f, &b->lin[NB_LIN_O], work, tokens, hidden, h, true, err));
+        *x = stage_input(f, work, tokens, inter);
+        *k = h;
+        return norm(f, b->mlp_norm, hidden, tokens, *x, err);
+    case NB_TAP_MLP_OUT:
+        *k = inter;
+        return stage_gated(f, b, stage_input(f, work, tokens, inter), work, tokens, err);
+    case NB_TAP_COUNT:
+        break;
+    }
     return apply(f, &b->lin[NB_LIN_DOWN], work, tokens, hidden, h, true, err);
+}
+
+nb_status nb_forward_stages(nb_forward *f, nb_block *b, nb_mem hidden, nb_mem work, size_t sequences, size_t length,
+                            nb_tap_fn *tap, void *ctx, nb_err *err) {
+    nb_mem x;
+    size_t k;
+    for (nb_tap t = NB_TAP_ATTN_IN; t < NB_TAP_COUNT && sequences * length > 0; t++) {
+        NB_TRY(nb_forward_stage(f, b, t, hidden, work, sequences, length, &x, &k, err));
+        NB_TRY(tap(ctx, t, x, sequences * length, k, b, err));
+    }
+    return nb_forward_stage(f, b, NB_TAP_COUNT, hidden, work, sequences, length, &x, &k, err);
 }
 
 nb_status nb_forward_logits(nb_forward *f, nb_mem hidden, size_t count, nb_mem logits, nb_err *err) {

@@ -42,6 +42,14 @@ nb_status nb_forward_block(nb_forward *f, nb_block *block, nb_mem hidden, size_t
  * another buffer of nb_forward_stage_bytes bytes. The tap sees all rows at once. */
 nb_status nb_forward_stages(nb_forward *f, nb_block *block, nb_mem hidden, nb_mem work, size_t sequences, size_t length,
                             nb_tap_fn *tap, void *ctx, nb_err *err);
+
+/* One step of nb_forward_stages, for those who keep several streams of activations in step: goes on from the step before to
+ * where the input of `tap`'s linears is ready, x f32 [tokens, k] inside work; NB_TAP_COUNT ends the block. Taps in order, each
+ * once; hidden and work belong to the stream and may not change between steps. */
+nb_status nb_forward_stage(nb_forward *f, nb_block *block, nb_tap tap, nb_mem hidden, nb_mem work, size_t sequences,
+                           size_t length, nb_mem *x, size_t *k, nb_err *err);
+
+/* Bytes of work. */
 size_t nb_forward_stage_bytes(const nb_hparams *hp, size_t tokens);
 
 /* logits[count, vocab] (f32, device) of hidden rows: final norm and head. */

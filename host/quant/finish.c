@@ -18,12 +18,29 @@ nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err 
         return nb_fail(err, NB_E_USAGE, "scales of type %u, expected F16, BF16 or F32", (unsigned)o->scale_type);
     if ((unsigned)o->order > NB_ORDER_GROUP_AWARE)
         return nb_fail(err, NB_E_USAGE, "column order %u, expected 0 to %d", (unsigned)o->order, NB_ORDER_GROUP_AWARE);
+    if ((unsigned)o->scales > NB_SCALES_SEARCH)
+        return nb_fail(err, NB_E_USAGE, "rule of scales %u, expected 0 or 1", (unsigned)o->scales);
     if (!(o->damp >= 0.0) || !(o->damp_step >= 0.0) || !(o->damp_max >= 0.0) || o->damp_max > 1e6 || o->damp > 1e6)
         return nb_fail(err, NB_E_USAGE, "damping %g, step %g, up to %g: expected 0 to 1e6", o->damp, o->damp_step,
                        o->damp_max);
+    if (!(o->asym >= 0.0 && o->asym <= 1.0))
+        return nb_fail(err, NB_E_USAGE, "part %g of asymmetric calibration, expected 0 to 1", o->asym);
     if (o->block == 0 || o->block > MAX_BLOCK)
         return nb_fail(err, NB_E_USAGE, "a block of %zu columns, expected 1 to %d", o->block, MAX_BLOCK);
     return NB_OK;
+}
+
+nb_status nb__quant_params(nb_stream *stream, nb_mem w, size_t n, size_t k, nb_mem h, const nb_quant_options *o, nb_mem scales,
+                           nb_mem zeros, nb_err *err) {
+    struct nb_group_range_args range = {.n = n, .k = k, .group = o->group_size, .w = w, .ldw = k, .bits = o->bits,
+                                        .symmetric = o->symmetric, .scale_type = o->scale_type, .scales = scales,
+                                        .zeros = zeros};
+    struct nb_group_search_args search = {.n = n, .k = k, .group = o->group_size, .w = w, .ldw = k, .h = h, .ldh = k,
+                                          .bits = o->bits, .symmetric = o->symmetric, .scale_type = o->scale_type,
+                                          .scales = scales, .zeros = zeros};
+    if (o->scales == NB_SCALES_SEARCH)
+        return nb_launch(stream, NB_OP_group_search, &search, err);
+    return nb_launch(stream, NB_OP_group_range, &range, err);
 }
 
 nb_status nb__quant_sum(nb_stream *stream, nb_mem rows, size_t n, double *sum, nb_err *err) {

@@ -9,6 +9,10 @@
  *    depend on how H is scaled.
  *  - Errors of several blocks are spread to far columns by one product (lazy batch updates, two levels).
  *
+ * Asymmetric calibration (GPTAQ, arXiv 2504.02692, whose objective is |W Xo - Q X|, Xo the original model's inputs): here as
+ * a least-squares target that is quantized in place of W, W* = W + asym W (Xo - X)^T X (X^T X + damping)^-1 (rows of X are
+ * tokens). asym < 1 shrinks it, as it is estimated from the same tokens.
+ *
  * With E = W - Q, sum of squares of the errors e (algorithm 1, line 7) = tr(E (H + lambda I) E^T): the reported loss needs no
  * product with H. */
 #include <math.h>
@@ -38,7 +42,7 @@ typedef struct solver {
     nb_device *device;
     const nb_quant_options *options;
     size_t n, k, groups;
-    nb_mem w, h;         /* the caller's */
+    nb_mem w, h, cross;  /* the caller's */
     nb_quant_cache *f;   /* own, until it is handed to the caller */
     bool shared;         /* f is the caller's */
     nb_mem wt;           /* f32 [k,n]; after the solve: codes u8 [n,k] */
@@ -63,6 +67,8 @@ static size_t far_columns(size_t k, const nb_quant_options *options) {
 static size_t gptq_scratch(size_t n, size_t k, const nb_quant_options *o) {
     size_t floats = n * k + k * k + nb__factor_temp(k) + far_columns(k, o) * n + 2 * n * nb_ceil_div(k, o->group_size) + n +
                     3 * k;
+    if (o->asym > 0.0)
+        floats += 2 * n * k;
     return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status);
 }
 
@@ -275,6 +281,11 @@ static nb_status solve_block(const solver *s, size_t first, size_t cols, nb_mem 
                                    .static_params = fixed_params(s), .symmetric = s->options->symmetric,
                                    .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
                                    .zeros = s->zeros, .codes = s->codes, .err = errors, .lderr = s->n, .loss = s->loss};
+    if (s->options->scales == NB_SCALES_SEARCH) {
+        a.h = s->h;
+        a.ldh = s->k;
+        a.perm = s->f->perm;
+    }
     return nb_launch(s->stream, NB_OP_gptq_block, &a, err);
 }
 
@@ -295,17 +306,57 @@ static nb_status solve(solver *s, nb_err *err) {
     return NB_OK;
 }
 
+static nb_status multiply(const solver *s, struct nb_matmul_args a, nb_err *err) {
+    return nb_launch(s->stream, NB_OP_matmul, &a, err);
+}
+
+/* Wt and W become the target W*: with D = W (cross - H) and H^-1 = U^T U in visiting order, Wt += asym U^T U D^T. */
+static nb_status change_target(solver *s, nb_mem d, nb_mem turned, nb_err *err) {
+    size_t n = s->n, k = s->k;
+    struct nb_matmul_args by_cross = {.m = n, .n = k, .k = k, .a = s->w, .lda = k, .b = s->cross, .ldb = k, .c = d, .ldc = k,
+                                      .alpha = 1.0f};
+    struct nb_matmul_args by_h = by_cross;
+    by_h.b = s->h;
+    by_h.alpha = -1.0f;
+    by_h.beta = 1.0f;
+    NB_TRY(multiply(s, by_cross, err));
+    NB_TRY(multiply(s, by_h, err));
+    struct nb_transpose_args turn = {.rows = n, .cols = k, .elem = 4, .src = d, .lds = k, .dst = turned, .ldd = n,
+                                     .from = s->f->perm};
+    NB_TRY(nb_launch(s->stream, NB_OP_transpose, &turn, err));
+    NB_TRY(multiply(s, (struct nb_matmul_args){.m = k, .n = n, .k = k, .a = s->f->u, .lda = k, .b = turned, .ldb = n, .c = d,
+                                               .ldc = n, .alpha = 1.0f}, err));
+    NB_TRY(multiply(s, (struct nb_matmul_args){.m = k, .n = n, .k = k, .a = s->f->u, .lda = k, .trans_a = true, .b = d, .ldb = n,
+                                               .c = s->wt, .ldc = n, .alpha = (float)s->options->asym, .beta = 1.0f}, err));
+    struct nb_transpose_args back = {.rows = k, .cols = n, .elem = 4, .src = s->wt, .lds = n, .dst = s->w, .ldd = k,
+                                     .to = s->f->perm};
+    return nb_launch(s->stream, NB_OP_transpose, &back, err);
+}
+
+static nb_status asymmetric_target(solver *s, nb_err *err) {
+    nb_mem d = {0}, turned = {0};
+    nb_status status;
+    if (!s->cross.base || s->options->asym <= 0.0)
+        return NB_OK;
+    NB_GO(nb_alloc_array(s->device, s->n * s->k, sizeof(float), &d, err)); /* n k floats are there already: no overflow */
+    NB_GO(nb_alloc_array(s->device, s->n * s->k, sizeof(float), &turned, err));
+    NB_GO(change_target(s, d, turned, err));
+    NB_GO(nb_sync(s->stream, err));
+out:
+    nb_release(s->device, &d);
+    nb_release(s->device, &turned);
+    return status;
+}
+
 /* Wt in visiting order, and where they are fixed before, the parameters of the groups. */
 static nb_status load(solver *s, nb_err *err) {
-    const nb_quant_options *o = s->options;
-    struct nb_group_range_args range = {.n = s->n, .k = s->k, .group = o->group_size, .w = s->w, .ldw = s->k,
-                                        .bits = o->bits, .symmetric = o->symmetric, .scale_type = o->scale_type,
-                                        .scales = s->scales, .zeros = s->zeros};
-    if (fixed_params(s))
-        NB_TRY(nb_launch(s->stream, NB_OP_group_range, &range, err));
     struct nb_transpose_args turn = {.rows = s->n, .cols = s->k, .elem = 4, .src = s->w, .lds = s->k, .dst = s->wt,
                                      .ldd = s->n, .from = s->f->perm};
-    return nb_launch(s->stream, NB_OP_transpose, &turn, err);
+    NB_TRY(nb_launch(s->stream, NB_OP_transpose, &turn, err));
+    NB_TRY(asymmetric_target(s, err));
+    if (fixed_params(s))
+        NB_TRY(nb__quant_params(s->stream, s->w, s->n, s->k, s->h, s->options, s->scales, s->zeros, err));
+    return NB_OK;
 }
 
 /* Codes back into stored order, in the buffer of Wt. */
@@ -333,7 +384,7 @@ static nb_status gptq_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const
     if (!stats || !stats->hessian.base)
         return nb_fail(err, NB_E_USAGE, "GPTQ needs the Hessian of calibration inputs");
     solver s = {.stream = stream, .device = stream->device, .options = options, .n = n, .k = k, .w = w,
-                .h = stats->hessian, .groups = nb_ceil_div(k, options->group_size)};
+                .h = stats->hessian, .cross = stats->cross, .groups = nb_ceil_div(k, options->group_size)};
     nb_quant_report made = {0};
     nb_qtensor q = {0};
     nb_status status;

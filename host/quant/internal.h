@@ -7,6 +7,11 @@
 /* Bits, group size, order, damping, block and type of scales are in their domains. */
 nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *options, nb_err *err);
 
+/* Scales and zeros f32 [n,groups] of the stored groups of w [n,k] by the options' rule; h [k,k] (only its diagonal is read)
+ * may be absent. */
+nb_status nb__quant_params(nb_stream *stream, nb_mem w, size_t n, size_t k, nb_mem h, const nb_quant_options *options,
+                           nb_mem scales, nb_mem zeros, nb_err *err);
+
 /* What a method leaves on the device. */
 typedef struct nb__quant_result {
     size_t n, k;

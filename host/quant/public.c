@@ -62,6 +62,7 @@ static nb_status translate(const nb_quantize_options *o, size_t k, const nb_quan
     out->symmetric = o->symmetric != 0;
     out->order = o->order;
     out->scale_type = types[o->scale_type];
+    out->scales = o->scales;
     out->damp = o->damp;
     out->damp_step = o->damp_step;
     out->damp_max = o->damp_max;

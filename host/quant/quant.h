@@ -14,8 +14,10 @@ typedef struct nb_quant_options {
     bool symmetric;
     nb_dtype scale_type; /* NB_F16 by default */
     nb_column_order order;
+    nb_scale_rule scales;
     double damp;         /* GPTQ: fraction of mean diag H added to it; 0.01 */
     double damp_step, damp_max; /* raised by damp_step (times 10 each further time) while H is not positive definite */
+    double asym; /* GPTQ: part of the asymmetric calibration's change of the target, 0..1; needs stats->cross. 0: none */
     size_t block;        /* GPTQ: columns in a block, 1..1024; 128. Changes nothing but rounding and speed */
 } nb_quant_options;
 
@@ -31,7 +33,8 @@ void nb_quant_cache_free(nb_device *device, nb_quant_cache **cache); /* NULL ins
 /* What a calibration pass has gathered for the input of a linear; NULL buffers where the method does not ask. */
 typedef struct nb_quant_stats {
     nb_mem hessian; /* f32 [k,k], X^T X * (2 / rows), both triangles; left as it is, so that linears with one input share it */
-    size_t rows;    /* tokens that it stands for */
+    nb_mem cross;   /* f32 [k,k], optional: Xo^T X * 2 / rows, Xo the inputs of the same linear in the original model */
+    size_t rows;    /* tokens that they stand for */
     nb_quant_cache **cache; /* optional. The buffers above may not change between runs that share one */
 } nb_quant_stats;
 
@@ -39,7 +42,7 @@ typedef struct nb_quant_report {
     double damp_used;    /* GPTQ: after raising */
     unsigned damp_raised; /* how often */
     size_t dead_columns; /* columns that no token excites */
-    double loss;         /* GPTQ: tr(E H E^T) / (n * k), E = W - Q; rtn: the mean squared error */
+    double loss;         /* GPTQ: tr(E H E^T) / (n * k), E = W - Q (its target - Q with asym); rtn: the mean squared error */
     double factor_seconds, solve_seconds; /* GPTQ: on the stream, by its events; factor with all raises of the damping */
 } nb_quant_report;
 
@@ -61,5 +64,7 @@ typedef struct nb_quantizer {
 /* NULL-terminated list of all methods. */
 extern const nb_quantizer *const nb_quantizers[];
 const nb_quantizer *nb_quantizer_by_name(const char *name);
+
+const char *nb_scale_rule_name(nb_scale_rule rule); /* "minmax" or "search" */
 
 #endif

@@ -16,6 +16,10 @@ const nb_quantizer *nb_quantizer_by_name(const char *name) {
     return NULL;
 }
 
+const char *nb_scale_rule_name(nb_scale_rule rule) {
+    return rule == NB_SCALES_SEARCH ? "search" : "minmax";
+}
+
 nb_quant_options nb_quant_defaults(size_t k) {
     return (nb_quant_options){.bits = 4,
                               .group_size = k < 128 ? k : 128,

@@ -1,4 +1,4 @@
-/* Rounding to nearest: each group's scale and zero point by the range of its values. */
+/* Rounding to nearest: each group's scale and zero point by the range of its values, or searched, all columns alike. */
 #include <math.h>
 
 #include "host/base/size.h"
@@ -26,10 +26,7 @@ static nb_status rtn_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const 
     NB_GO(nb_alloc(device, params, &r.scales, err));
     NB_GO(nb_alloc(device, params, &r.zeros, err));
     NB_GO(nb_alloc_array(device, n, sizeof(float), &rows, err));
-    struct nb_group_range_args range = {.n = n, .k = k, .group = options->group_size, .w = w, .ldw = k,
-                                        .bits = options->bits, .symmetric = options->symmetric,
-                                        .scale_type = options->scale_type, .scales = r.scales, .zeros = r.zeros};
-    NB_GO(nb_launch(stream, NB_OP_group_range, &range, err));
+    NB_GO(nb__quant_params(stream, w, n, k, (nb_mem){0}, options, r.scales, r.zeros, err));
     struct nb_rtn_args rtn = {.n = n, .k = k, .group = options->group_size, .w = w, .ldw = k, .bits = options->bits,
                               .scales = r.scales, .zeros = r.zeros, .codes = r.codes};
     NB_GO(nb_launch(stream, NB_OP_rtn, &rtn, err));

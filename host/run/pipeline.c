@@ -28,6 +28,7 @@ typedef struct run {
     nb_windows windows;
     nb_forward *forward;
     nb_mem hidden, work;
+    nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric */
     nb_journal journal;
     double started;
     /* of the block in work */
@@ -70,12 +71,12 @@ static const nb_plan_item *item_of(const run *r, size_t layer, nb_lin lin) {
 
 /* ---- one linear ---- */
 
-/* A view of a packed tensor, for reading it back through the scheme. */
+/* Views of packed tensors, for reading them back through the scheme, which keeps several at once. */
 typedef struct packed_find {
     const nb_packed_tensor *tensors;
     size_t count;
     const char *prefix;
-    nb_view view;
+    nb_view views[NB_SCHEME_MAX_TENSORS];
 } packed_find;
 
 static const nb_view *find_packed(void *ctx, const char *name) {
@@ -87,9 +88,9 @@ static const nb_view *find_packed(void *ctx, const char *name) {
         const nb_packed_tensor *t = &f->tensors[i];
         if (strcmp(t->suffix, name + len + 1) != 0)
             continue;
-        f->view = (nb_view){.name = name, .dtype = t->dtype, .ndim = t->ndim, .data = t->data, .bytes = t->bytes, .path = ""};
-        memcpy(f->view.dims, t->dims, sizeof t->dims);
-        return &f->view;
+        f->views[i] = (nb_view){.name = name, .dtype = t->dtype, .ndim = t->ndim, .data = t->data, .bytes = t->bytes, .path = ""};
+        memcpy(f->views[i].dims, t->dims, sizeof t->dims);
+        return &f->views[i];
     }
     return NULL;
 }
@@ -130,8 +131,7 @@ static void tell_report(run *r, const nb_plan_item *it, const nb_quant_report *r
         nb_logf(log, NB_LOG_INFO, "%s: %zu of %zu inputs are never used by the calibration text", it->name,
                 rep->dead_columns, it->k);
     if (clamped)
-        nb_logf(log, NB_LOG_WARN, "%s: %zu zero points raised to 1, as format %s cannot hold 0", it->name, clamped,
-                r->plan->config.format);
+        nb_logf(log, NB_LOG_INFO, "%s: %zu zero points raised to 1", it->name, clamped);
 }
 
 /* Packs q. Where the format could not hold it exactly, what it does hold is read back and put on the device, so that the
@@ -162,6 +162,8 @@ static nb_quant_options options_for(const run *r, const nb_plan_item *it) {
                               .symmetric = r->options->symmetric,
                               .scale_type = NB_F16,
                               .order = r->options->order,
+                              .scales = r->options->scales,
+                              .asym = r->options->asym_calib,
                               .damp = r->options->damp,
                               .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
                               .damp_max = 1.0,
@@ -200,6 +202,7 @@ static nb_status quantize_linear(run *r, const nb_plan_item *it, const nb_quant_
     NB_GO(keep_packed(r, it, &q, w, &clamped, err));
     sample_memory(r);
     tell_report(r, it, &rep, clamped);
+    r->result->zeros_clamped += clamped;
     if (json_array_append_new(json_object_get(r->report, "linears"), linear_report(it, r->plan->method, &rep, clamped)) != 0) {
         status = nb_fail_memory(err, 0, "a report");
         goto out;
@@ -217,27 +220,29 @@ out:
 
 /* ---- one block ---- */
 
-/* H = (2 / rows) X^T X for the linears of a tap. */
-static nb_status gather_hessian(run *r, nb_mem x, size_t rows, size_t k, nb_mem *out, nb_err *err) {
-    nb_mem h = {0};
+/* hessian = (2 / rows) X^T X for the linears of a tap, and with the original model's inputs `exact` cross = (2 / rows)
+ * exact^T X. */
+static nb_status gather(run *r, nb_mem x, nb_mem exact, size_t rows, size_t k, nb_quant_stats *out, nb_err *err) {
     nb_status status;
     double t0 = now();
-    NB_GO(nb_alloc_array(r->device, k * k, sizeof(float), &h, err));
-    NB_GO(nb_fill(r->stream, h, 0, k * k * sizeof(float), err));
-    NB_GO(nb_calib_hessian(r->stream, x, rows, k, h, err));
+    NB_GO(nb_alloc_array(r->device, k * k, sizeof(float), &out->hessian, err));
+    NB_GO(nb_fill(r->stream, out->hessian, 0, k * k * sizeof(float), err));
+    NB_GO(nb_calib_hessian(r->stream, x, rows, k, out->hessian, err));
+    if (exact.base) {
+        NB_GO(nb_alloc_array(r->device, k * k, sizeof(float), &out->cross, err));
+        NB_GO(nb_calib_cross(r->stream, exact, x, rows, k, out->cross, err));
+    }
     NB_GO(nb_sync(r->stream, err));
-    *out = h;
+    out->rows = rows;
 out:
-    if (status != NB_OK)
-        nb_release(r->device, &h);
     r->result->statistics_seconds += now() - t0;
     return status;
 }
 
 /* Linears of one tap share H, and what a method derives from it. */
-static nb_status quantize_tap(run *r, nb_block *block, const nb_lin *lins, size_t count, nb_mem h, size_t rows, nb_err *err) {
+static nb_status quantize_tap(run *r, nb_block *block, const nb_lin *lins, size_t count, nb_quant_stats stats, nb_err *err) {
     nb_quant_cache *cache = NULL;
-    nb_quant_stats stats = {.hessian = h, .rows = rows, .cache = &cache};
+    stats.cache = &cache;
     nb_status status = NB_OK;
     for (size_t i = 0; i < count && status == NB_OK; i++) {
         nb_mem w;
@@ -259,16 +264,17 @@ static size_t planned_lins(const run *r, size_t layer, nb_tap tap, nb_lin *out) 
     return count;
 }
 
-static nb_status on_tap(void *ctx, nb_tap tap, nb_mem x, size_t rows, size_t k, nb_block *block, nb_err *err) {
-    run *r = ctx;
+static nb_status on_tap(run *r, nb_tap tap, nb_mem x, nb_mem exact, size_t rows, size_t k, nb_block *block, nb_err *err) {
     nb_lin lins[NB_LIN_COUNT];
-    nb_mem h = {0};
+    nb_quant_stats stats = {0};
     size_t count = planned_lins(r, block->layer, tap, lins);
     if (!count)
         return NB_OK;
-    NB_TRY(gather_hessian(r, x, rows, k, &h, err));
-    nb_status status = quantize_tap(r, block, lins, count, h, rows, err);
-    nb_release(r->device, &h);
+    nb_status status = gather(r, x, exact, rows, k, &stats, err);
+    if (status == NB_OK)
+        status = quantize_tap(r, block, lins, count, stats, err);
+    nb_release(r->device, &stats.hessian);
+    nb_release(r->device, &stats.cross);
     return status;
 }
 
@@ -297,12 +303,35 @@ static nb_status quantize_block_plain(run *r, size_t layer, nb_err *err) {
     return NB_OK;
 }
 
-/* The stages of one block; what the taps did is counted by them. */
-static nb_status run_stages(run *r, nb_block *block, nb_tap_fn *tap, void *ctx, nb_err *err) {
+/* One step of the block in both streams; at the first tap of all they are still the same. */
+static nb_status run_stage(run *r, nb_block *block, nb_block *original, nb_tap tap, bool quantize, nb_err *err) {
+    size_t samples = r->windows.samples, length = r->windows.seq_len, k;
+    nb_mem x, exact = {0};
+    if (original)
+        NB_TRY(nb_forward_stage(r->forward, original, tap, r->exact_hidden, r->exact_work, samples, length, &exact, &k, err));
+    NB_TRY(nb_forward_stage(r->forward, block, tap, r->hidden, r->work, samples, length, &x, &k, err));
+    if (!quantize || tap == NB_TAP_COUNT)
+        return NB_OK;
+    if (block->layer == 0 && tap == NB_TAP_ATTN_IN)
+        exact = (nb_mem){0};
+    return on_tap(r, tap, x, exact, samples * length, k, block, err);
+}
+
+/* The stages of one block; what the taps did is counted by them. The original's block goes along where it has a stream. */
+static nb_status run_stages(run *r, nb_block *block, bool quantize, nb_err *err) {
     double t0 = now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
-    nb_status status = nb_forward_stages(r->forward, block, r->hidden, r->work, r->windows.samples, r->windows.seq_len, tap, ctx, err);
+    nb_block copy = {0}, *original = NULL;
+    nb_status status = NB_OK;
+    if (r->exact_hidden.base) {
+        NB_TRY(nb_block_load(r->model, r->stream, block->layer, &copy, err));
+        original = &copy;
+    }
+    for (int tap = 0; tap <= NB_TAP_COUNT && status == NB_OK; tap++)
+        status = run_stage(r, block, original, (nb_tap)tap, quantize, err);
     if (status == NB_OK)
         status = nb_sync(r->stream, err);
+    if (original)
+        nb_block_free(r->device, original);
     r->result->forward_seconds += now() - t0 - (r->result->statistics_seconds + r->result->solve_seconds - tapped);
     return status;
 }
@@ -312,7 +341,7 @@ static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
         return quantize_block_plain(r, layer, err);
     nb_block block;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
-    nb_status status = run_stages(r, &block, on_tap, r, err);
+    nb_status status = run_stages(r, &block, true, err);
     nb_block_free(r->device, &block);
     return status;
 }
@@ -364,12 +393,6 @@ static nb_status restore_weights(run *r, nb_block *block, const nb_ckpt *part, n
     return NB_OK;
 }
 
-/* A finished block's weights are in place already. */
-static nb_status no_tap(void *ctx, nb_tap tap, nb_mem x, size_t rows, size_t k, nb_block *block, nb_err *err) {
-    (void)ctx, (void)tap, (void)x, (void)rows, (void)k, (void)block, (void)err;
-    return NB_OK;
-}
-
 /* Runs a finished block forward with its quantized weights, so that the next one sees the inputs that it would have seen. */
 static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     nb_block block;
@@ -382,7 +405,7 @@ static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
     NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(run_stages(r, &block, no_tap, NULL, err));
+    NB_GO(run_stages(r, &block, false, err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
@@ -438,6 +461,11 @@ static nb_status embed_windows(run *r, nb_err *err) {
     for (size_t at = 0; at < tokens; at += r->windows.seq_len)
         NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
                                 nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
+    if (r->options->asym_calib > 0) {
+        NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->exact_hidden, err));
+        NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
+        NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
+    }
     return nb_sync(r->stream, err);
 }
 
@@ -466,9 +494,9 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d damp %a ragged %d shard %llu", NB_VERSION_STRING,
+        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d asym %a damp %a ragged %d shard %llu", NB_VERSION_STRING,
                              o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
-                             (int)o->order, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
+                             (int)o->order, (int)o->scales, o->asym_calib, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
         nb_hash_add_str(h, s.data);
@@ -550,10 +578,17 @@ static nb_status put_in_place(const run *r, const char *final_dir, const char *w
 }
 
 static json_t *make_report(const run *r) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
-                     "method", r->options->method, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
+                     "method", r->options->method, "scales", nb_scale_rule_name(r->options->scales), "asym_calib",
+                     r->options->asym_calib, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
                      (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
                      r->plan->bits_per_weight, "blocks", r->journal.reports);
+}
+
+static void tell_clamped(const run *r) {
+    if (r->result->zeros_clamped)
+        nb_logf(&r->hooks->log, NB_LOG_WARN, "%zu zero points were raised to 1, as format %s cannot hold 0; gptq_v2 can",
+                r->result->zeros_clamped, r->plan->config.format);
 }
 
 static nb_status finish(run *r, const char *work, nb_err *err) {
@@ -607,6 +642,7 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
     }
     NB_GO(prepare(&r, work.data, err));
     NB_GO(run_blocks(&r, err));
+    tell_clamped(&r);
     NB_GO(finish(&r, work.data, err));
 out:
     nb_str_free(&work);
@@ -615,6 +651,8 @@ out:
     if (r.device) {
         nb_release(r.device, &r.work);
         nb_release(r.device, &r.hidden);
+        nb_release(r.device, &r.exact_work);
+        nb_release(r.device, &r.exact_hidden);
     }
     nb_windows_free(&r.windows);
     nb_journal_close(&r.journal);

@@ -28,6 +28,7 @@ typedef struct nb_run_result {
     double other_seconds; /* calibration text, fingerprint, loading blocks */
     uint64_t file_bytes;  /* of the safetensors files written */
     size_t resumed_blocks;
+    size_t zeros_clamped; /* zero points that the format could not hold, in the blocks of this process */
     uint64_t peak_memory; /* anonymous memory, bytes; 0 where the system does not say */
 } nb_run_result;
 

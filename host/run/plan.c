@@ -281,6 +281,8 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         if (it->lin != NB_LIN_K && it->lin != NB_LIN_V && it->lin != NB_LIN_UP)
             plan->flop += tokens * k * k;
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
+        if (o->asym_calib > 0) /* a second stream, the cross term once a tap, four products a linear */
+            plan->flop += 2.0 * tokens * n * k + 8.0 * n * k * k + (n < k ? 0.0 : 2.0 * tokens * k * k / 2.0);
     }
     plan->peak_memory = 9 * (uint64_t)max_weight + 8 * (uint64_t)max_weight;
     if (plan->method->needs_hessian)
@@ -288,6 +290,10 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len) +
                              nb_forward_bytes(hp, nb_min(o->samples * o->seq_len, 4096));
+    if (plan->method->needs_hessian && o->asym_calib > 0)
+        plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
+                             (uint64_t)(tokens * (double)hp->hidden * 4.0) +
+                             nb_forward_stage_bytes(hp, o->samples * o->seq_len);
 }
 
 /* GPTQModel 7.7 takes group sizes 16, 32, 64, ... 1024, and a whole row. */
@@ -346,6 +352,7 @@ nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *
     if (nb_model_scheme(model))
         return nb_fail_at(err, NB_E_INPUT, o->model, NULL, "is quantized already (%s); quantize the original model",
                           nb_model_scheme(model)->format);
+    plan.scales = o->scales;
     plan.count = hp->layers * NB_LIN_COUNT;
     NB_TRY(nb_calloc(plan.count, sizeof *plan.items, "the plan", &plan.items, err));
     for (size_t i = 0; i < plan.count; i++)

@@ -35,7 +35,9 @@ typedef struct nb_run_options {
     int64_t group_size;      /* 0: auto, -1: per channel */
     bool symmetric;
     nb_column_order order;
+    nb_scale_rule scales;
     double damp;
+    double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
     size_t samples, seq_len;
     uint64_t seed;
     unsigned threads;
@@ -62,6 +64,7 @@ typedef struct nb_plan {
     nb_scheme_config config;
     const nb_scheme *scheme;
     const nb_quantizer *method;
+    nb_scale_rule scales;
     uint64_t weights;        /* in the quantized linears */
     uint64_t packed_bytes;   /* of them, as written */
     uint64_t other_bytes;    /* of all other tensors, as written */

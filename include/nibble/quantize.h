@@ -16,6 +16,12 @@ typedef enum nb_column_order {
     NB_ORDER_GROUP_AWARE = 3  /* groups by importance, columns by importance inside: g_idx = k / g */
 } nb_column_order;
 
+/* How the scale and zero point of a group of columns are found. */
+typedef enum nb_scale_rule {
+    NB_SCALES_MINMAX = 0, /* by the range of its weights */
+    NB_SCALES_SEARCH = 1  /* of a grid of shrunk ranges, those of least squared error, weighted by diag H where there is one */
+} nb_scale_rule;
+
 /* How to quantize. Set it up with nb_quantize_options_init, then change fields. */
 typedef struct nb_quantize_options {
     size_t size;              /* sizeof(nb_quantize_options) as the caller was compiled */
@@ -30,6 +36,7 @@ typedef struct nb_quantize_options {
     double damp;              /* gptq: this fraction of the mean of diag H is added to diag H */
     double damp_step;         /* while H + damping is not positive definite: damp + step, damp + 10 step, ... */
     double damp_max;          /* ... up to this */
+    nb_scale_rule scales;
 } nb_quantize_options;
 
 /* What to quantize. Zero-initialise, then set size and fields. All is only read. */

@@ -4,17 +4,12 @@
  * go in short runs of STEPS: inside a run each column's error is spread at once, past it the whole run's together, with
  * the errors in registers. Each element still sees its subtractions in rising order, one rounding each, so the result is
  * that of the plain loop, bit for bit. A run ends where a group begins, as parameters need updated weights. */
-#include <math.h>
 #include <string.h>
 
 #include "host/base/size.h"
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/scale_search.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-enum { LANES = 32, STEPS = 8 };
+enum { LANES = NB_SEARCH_LANES, STEPS = 8 };
 
 typedef struct block_isa {
     void (*range)(const float *tile, size_t ld, size_t count, float *min, float *max);
@@ -22,105 +17,21 @@ typedef struct block_isa {
                    float *loss, uint8_t *codes);
     void (*update_steps)(float *tile, size_t first, size_t last, const float *err, const float *u, size_t ldu);
     void (*update_one)(float *tile, size_t first, size_t last, const float *err, const float *u);
+    const nb__search_isa *search;
 } block_isa;
 
-/* ---- plain C: vectors of four, which every compiler target can split ---- */
-
-typedef float v4 __attribute__((vector_size(16)));
-
-static inline v4 load4(const float *p) {
-    v4 v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static inline void store4(float *p, v4 v) {
-    memcpy(p, &v, sizeof v);
-}
-
-static inline v4 round4(v4 v) {
-    return (v4){nearbyintf(v[0]), nearbyintf(v[1]), nearbyintf(v[2]), nearbyintf(v[3])};
-}
-
-static inline v4 min4(v4 a, v4 b) {
-    v4 r;
-    for (int i = 0; i < 4; i++)
-        r[i] = a[i] < b[i] ? a[i] : b[i];
-    return r;
-}
-
-static inline v4 max4(v4 a, v4 b) {
-    v4 r;
-    for (int i = 0; i < 4; i++)
-        r[i] = a[i] > b[i] ? a[i] : b[i];
-    return r;
-}
-
-static inline void codes4(uint8_t *p, v4 v) {
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)v[i];
-}
-
-#define FN(name) name##_plain
-#define TARGET
-#define V v4
-#define VL 4
-#define NV 1
-#define LOAD load4
-#define STORE store4
-#define SET1(x) ((v4){x, x, x, x})
-#define ROUND round4
-#define MIN min4
-#define MAX max4
-#define STORE_CODES codes4
+#define LANES_ISA 0
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/gptq_block_tmpl.h"
-
 
 #if defined(__x86_64__)
-
-/* ---- AVX2 ---- */
-
-NB_TARGET_AVX2 static inline void codes8(uint8_t *p, __m256 v) {
-    __m256i i = _mm256_cvtps_epi32(v);
-    __m128i w = _mm_packus_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
-    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(w, w));
-}
-
-#define FN(name) name##_avx2
-#define TARGET NB_TARGET_AVX2
-#define V __m256
-#define VL 8
-#define NV 1
-#define LOAD _mm256_loadu_ps
-#define STORE _mm256_storeu_ps
-#define SET1 _mm256_set1_ps
-#define ROUND(x) _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-#define MIN _mm256_min_ps
-#define MAX _mm256_max_ps
-#define STORE_CODES codes8
+#define LANES_ISA 1
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/gptq_block_tmpl.h"
 
-
-/* ---- AVX-512 ---- */
-
-NB_TARGET_AVX512 static inline void codes16(uint8_t *p, __m512 v) {
-    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
-}
-
-#define FN(name) name##_avx512
-#define TARGET NB_TARGET_AVX512
-#define V __m512
-#define VL 16
-#define NV 2
-#define LOAD _mm512_loadu_ps
-#define STORE _mm512_storeu_ps
-#define SET1 _mm512_set1_ps
-#define ROUND(x) _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-#define MIN _mm512_min_ps
-#define MAX _mm512_max_ps
-#define STORE_CODES codes16
+#define LANES_ISA 2
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/gptq_block_tmpl.h"
-
 #endif
 
 /* ---- what all variants share ---- */
@@ -136,6 +47,7 @@ typedef struct rows {
     const run *run;
     size_t i0, lanes;
     float *tile;              /* [cols, LANES] */
+    float *room;              /* of a search: [k] weights, [k, LANES] a group */
     float err[STEPS * LANES]; /* of the present run of columns */
     float scale[LANES], zero[LANES], loss[LANES];
     uint8_t codes[LANES];
@@ -164,14 +76,10 @@ static void load_params(rows *r, size_t group) {
 }
 
 /* Parameters of the group that begins at column c of the block, from its weights as they stand: those in the block from
- * the tile, those past it from Wt. A searched scale would take this function's place. */
-static void find_params(rows *r, size_t c, size_t group) {
+ * the tile, those past it from Wt. */
+static void range_params(rows *r, size_t c, size_t end) {
     const struct nb_gptq_block_args *a = r->run->args;
-    const uint32_t *group_of = nb_host(a->group_of);
-    size_t end = a->first + c, block_end = a->first + a->cols;
-    while (end < a->k && group_of[end] == group)
-        end++;
-    size_t inside = nb_min(end, block_end) - (a->first + c);
+    size_t block_end = a->first + a->cols, inside = nb_min(end, block_end) - (a->first + c);
     float min[LANES], max[LANES];
     memcpy(min, r->tile + c * LANES, sizeof min);
     memcpy(max, min, sizeof max);
@@ -183,9 +91,42 @@ static void find_params(rows *r, size_t c, size_t group) {
             max[l] = w[l] > max[l] ? w[l] : max[l];
         }
     }
+    for (size_t l = 0; l < r->lanes; l++)
+        nb__cpu_range_params(min[l], max[l], a->bits, a->symmetric, a->scale_type, &r->scale[l], &r->zero[l]);
+}
+
+/* The same, searched. A group that goes past the block is first brought together in room. */
+static void search_params(rows *r, size_t c, size_t end) {
+    const struct nb_gptq_block_args *a = r->run->args;
+    const uint32_t *perm = nb_host(a->perm);
+    size_t first = a->first + c, block_end = a->first + a->cols, count = end - first;
+    float *h = r->room, *group = r->room + a->k;
+    nb__search_group g = {.w = r->tile + c * LANES, .h = h, .count = count, .bits = a->bits, .symmetric = a->symmetric,
+                          .scale_type = a->scale_type};
+    for (size_t j = 0; j < count; j++)
+        h[j] = nb_host_f32(a->h)[perm[first + j] * (a->ldh + 1)];
+    if (end > block_end) {
+        memset(group, 0, count * LANES * sizeof *group);
+        memcpy(group, g.w, (block_end - first) * LANES * sizeof *group);
+        for (size_t p = block_end; p < end; p++)
+            memcpy(group + (p - first) * LANES, nb_host_f32(a->wt) + p * a->ldw + r->i0, r->lanes * sizeof *group);
+        g.w = group;
+    }
+    nb__search_params(r->run->isa->search, &g, r->scale, r->zero);
+}
+
+static void find_params(rows *r, size_t c, size_t group) {
+    const struct nb_gptq_block_args *a = r->run->args;
+    const uint32_t *group_of = nb_host(a->group_of);
+    size_t end = a->first + c;
+    while (end < a->k && group_of[end] == group)
+        end++;
+    if (a->h.base)
+        search_params(r, c, end);
+    else
+        range_params(r, c, end);
     for (size_t l = 0; l < r->lanes; l++) {
         size_t at = (r->i0 + l) * a->groups + group;
-        nb__cpu_range_params(min[l], max[l], a->bits, a->symmetric, a->scale_type, &r->scale[l], &r->zero[l]);
         nb_host_f32(a->scales)[at] = r->scale[l];
         nb_host_f32(a->zeros)[at] = r->zero[l];
     }
@@ -220,6 +161,7 @@ static void block_task(void *arg, size_t task, unsigned worker) {
     const run *shared = arg;
     const struct nb_gptq_block_args *a = shared->args;
     rows r = {.run = shared, .i0 = task * LANES, .tile = nb_pool_scratch(shared->pool, worker, 0)};
+    r.room = r.tile + a->cols * LANES;
     r.lanes = nb_min(LANES, a->n - r.i0);
     for (size_t l = 0; l < LANES; l++)
         r.scale[l] = 1.0f;
@@ -237,7 +179,7 @@ static void block_task(void *arg, size_t task, unsigned worker) {
 static nb_status gptq_block(nb_pool *pool, const block_isa *isa, const struct nb_gptq_block_args *a, nb_err *err) {
     run r = {.args = a, .isa = isa, .pool = pool};
     size_t bytes;
-    if (!nb_mul(a->cols, LANES * sizeof(float), &bytes))
+    if (!nb_mul(a->cols + (a->h.base ? a->k + nb_ceil_div(a->k, LANES) : 0), LANES * sizeof(float), &bytes))
         return nb_fail_memory(err, SIZE_MAX, "a block of columns");
     NB_TRY(nb_pool_reserve(pool, bytes, err));
     nb_pool_run(pool, nb_ceil_div(a->n, LANES), block_task, &r);

@@ -1,9 +1,5 @@
-/* The vector parts of gptq_block.c, once for each instruction set: included with these defined.
- *   FN(name)       a name's variant          TARGET    function attribute
- *   V, VL          vector type and lanes     NV        vectors that are updated together; LANES % (VL * NV) == 0
- *   LOAD STORE SET1 ROUND MIN MAX STORE_CODES
- * Arithmetic is by the operators of vector types; MIN and MAX are a < b ? a : b and a > b ? a : b (the second where one is
- * NaN), as x86 has them. Nothing here is fused, so that all variants have the same bits. */
+/* The vector parts of gptq_block.c, once for each instruction set, after lanes.h. Arithmetic is by the operators of vector
+ * types; nothing is fused, so that all variants have the same bits. */
 
 /* Least and largest value of each lane over tile[0..count), beginning with what min and max hold. */
 TARGET static void FN(range)(const float *tile, size_t ld, size_t count, float *min, float *max) {
@@ -74,17 +70,6 @@ TARGET static void FN(update_one)(float *tile, size_t first, size_t last, const 
     }
 }
 
-static const block_isa FN(isa) = {FN(range), FN(column), FN(update_steps), FN(update_one)};
+static const block_isa FN(isa) = {FN(range), FN(column), FN(update_steps), FN(update_one), &FN(nb__search)};
 
-#undef FN
-#undef TARGET
-#undef V
-#undef VL
-#undef NV
-#undef LOAD
-#undef STORE
-#undef SET1
-#undef ROUND
-#undef MIN
-#undef MAX
-#undef STORE_CODES
+#include "kernels/cpu/lanes_end.h"

@@ -305,4 +305,8 @@ nb_status nb__cpu_qgemm_avx2(nb_pool *pool, const struct nb_qgemm_args *args, nb
 nb_status nb__cpu_qgemm_avx512(nb_pool *pool, const struct nb_qgemm_args *args, nb_err *err) {
     return nb__qgemm_run(pool, &nb__qgemm_avx512, args, false, err);
 }
+#elif defined(__aarch64__)
+nb_status nb__cpu_qgemm_neon(nb_pool *pool, const struct nb_qgemm_args *args, nb_err *err) {
+    return nb__qgemm_run(pool, &nb__qgemm_neon, args, false, err);
+}
 #endif

@@ -16,4 +16,8 @@ nb_status nb__cpu_qgemm_i8_avx512_vnni(nb_pool *pool, const struct nb_qgemm_i8_a
                                        nb_err *err) {
     return nb__qgemm_run(pool, &nb__qgemm_i8_avx512_vnni, &args->g, true, err);
 }
+#elif defined(__aarch64__)
+nb_status nb__cpu_qgemm_i8_dotprod(nb_pool *pool, const struct nb_qgemm_i8_args *args, nb_err *err) {
+    return nb__qgemm_run(pool, &nb__qgemm_i8_dotprod, &args->g, true, err);
+}
 #endif

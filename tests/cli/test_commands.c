@@ -171,6 +171,19 @@ Test(commands, shards_and_overrides_arrive) {
     cr_assert_eq(shell("$N eval out --text text.txt --seq-len 64 -q"), 0, "%s", run_err);
 }
 
+Test(commands, zero_points_that_v1_cannot_hold_are_counted) {
+    cr_assert_eq(shell("$N quantize $M/llama-tied-f16 -o out --method rtn --asym --bits 2 --group-size 16 --checkpoint-format gptq --json"), 0,
+                 "%s", run_err);
+    json_t *o = parse_out();
+    cr_assert_gt(number(o, "zeros_clamped"), 0.0);
+    cr_assert_not_null(strstr(run_err, "were raised to 1"));
+    json_decref(o);
+    cr_assert_eq(shell("$N quantize $M/llama-tied-f16 -o out2 --method rtn --asym --bits 2 --group-size 16 --json"), 0, "%s", run_err);
+    o = parse_out();
+    cr_assert_eq(number(o, "zeros_clamped"), 0.0);
+    json_decref(o);
+}
+
 Test(commands, self_written_calibration) {
     cr_assert_eq(shell("$N quantize $M/llama-tied-f16 --calib self --samples 4 --seq-len 32 -o a"), 0, "%s", run_err);
     cr_assert_not_null(strstr(run_err, "writes 4 sequences"), "it must be said: %s", run_err);

@@ -1,49 +1,44 @@
 #include "access.h"
 
-static _Noreturn void global_fault(sim_warp *w, const sim_insn *in, int lane, uint64_t addr, unsigned n,
-                                   unsigned how)
-{
+static _Noreturn void global_fault(sim_warp *w, const sim_insn *in, int lane, uint64_t addr,
+                                   unsigned n, unsigned how) {
     char why[160];
     const char *verb = how & ACC_WRITE ? "write" : "read";
     if (addr & (n - 1))
-        sim_fault(w, in, lane, addr, SIM_ERR_MISALIGNED, "misaligned global %s of %u bytes", verb, n);
+        sim_fault(w, in, lane, addr, SIM_ERR_MISALIGNED, "misaligned global %s of %u bytes", verb,
+                  n);
     sim_mem_find(addr, n, why, sizeof why);
     sim_fault(w, in, lane, addr, SIM_ERR_ADDRESS, "global %s of %u bytes, %s", verb, n, why);
 }
 
-static void check_valid(sim_warp *w, const sim_insn *in, uint32_t l, uint64_t shown, const uint8_t *v,
-                        unsigned n, const char *space)
-{
+static void check_valid(sim_warp *w, const sim_insn *in, uint32_t l, uint64_t shown,
+                        const uint8_t *v, unsigned n, const char *space) {
     for (unsigned k = 0; k < n; k++)
         if (!v[k])
-            sim_fault(w, in, (int)l, shown + k, SIM_ERR_FAILED, "read of uninitialised %s memory", space);
+            sim_fault(w, in, (int)l, shown + k, SIM_ERR_FAILED, "read of uninitialised %s memory",
+                      space);
 }
 
-static void strict_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned n,
-                          unsigned how)
-{
+static void strict_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr,
+                          unsigned n, unsigned how) {
     const bool write = (how & ACC_WRITE) != 0, strong = (how & ACC_STRONG) != 0;
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         if (how & ACC_READ)
             check_valid(w, in, l, addr[l], sim_mem.valid + (addr[l] - SIM_DEV_BASE), n, "global");
         sim_global_access(w, in, SIM_CHECK, (int)l, addr[l], n, write, strong);
     }
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         if (write)
             memset(sim_mem.valid + (addr[l] - SIM_DEV_BASE), 1, n);
         sim_global_access(w, in, SIM_NOTE, (int)l, addr[l], n, write, strong);
     }
 }
 
-static void strict_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_t *off, unsigned n,
-                          unsigned how)
-{
+static void strict_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_t *off,
+                          unsigned n, unsigned how) {
     sim_cta *c = w->cta;
     const bool write = (how & ACC_WRITE) != 0, strong = (how & ACC_STRONG) != 0;
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         for (unsigned k = 0; k < n; k++)
             if (c->spend[off[l] + k])
                 sim_fault(w, in, (int)l, off[l] + k, SIM_ERR_FAILED,
@@ -53,17 +48,15 @@ static void strict_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uin
             check_valid(w, in, l, off[l], c->svalid + off[l], n, "shared");
         sim_shared_access(w, in, SIM_CHECK, (int)l, off[l], n, write, strong);
     }
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         if (write)
             memset(c->svalid + off[l], 1, n);
         sim_shared_access(w, in, SIM_NOTE, (int)l, off[l], n, write, strong);
     }
 }
 
-void sim_access_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned n,
-                       unsigned how, uint8_t **ptr)
-{
+void sim_access_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr,
+                       unsigned n, unsigned how, uint8_t **ptr) {
     sim_runner *r = w->run;
     uint64_t lo = ~0ull, hi = 0, al = 0;
     uint8_t *const arena = sim_mem.arena;
@@ -76,8 +69,7 @@ void sim_access_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64
         ptr[i] = arena + (a - SIM_DEV_BASE);
     }
     if (lo < r->alloc_lo || hi + n > r->alloc_hi || (al & (n - 1))) {
-        EACH_LANE(m, l)
-        {
+        EACH_LANE(m, l) {
             const sim_alloc *a = addr[l] & (n - 1) ? NULL : sim_mem_find(addr[l], n, NULL, 0);
             if (!a)
                 global_fault(w, in, (int)l, addr[l], n, how);
@@ -94,8 +86,7 @@ void sim_access_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64
 }
 
 void sim_access_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_t *off, unsigned n,
-                       unsigned how, uint8_t **ptr)
-{
+                       unsigned how, uint8_t **ptr) {
     sim_cta *c = w->cta;
     const uint32_t size = c->smem_size;
     uint32_t bad = 0;
@@ -105,14 +96,15 @@ void sim_access_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32
         ptr[i] = c->smem + a;
     }
     if (bad) {
-        EACH_LANE(m, l)
-        {
+        EACH_LANE(m, l) {
             const char *verb = how & ACC_WRITE ? "write" : "read";
             if (off[l] & (n - 1))
-                sim_fault(w, in, (int)l, off[l], SIM_ERR_MISALIGNED, "misaligned shared %s of %u bytes", verb, n);
+                sim_fault(w, in, (int)l, off[l], SIM_ERR_MISALIGNED,
+                          "misaligned shared %s of %u bytes", verb, n);
             if (off[l] > size || size - off[l] < n)
                 sim_fault(w, in, (int)l, off[l], SIM_ERR_ADDRESS,
-                          "shared %s of %u bytes out of bounds: the CTA has %u bytes", verb, n, size);
+                          "shared %s of %u bytes out of bounds: the CTA has %u bytes", verb, n,
+                          size);
         }
     }
     if (!(how & ACC_QUIET))
@@ -123,15 +115,14 @@ void sim_access_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32
         w->run->progress = w->run->steps;
 }
 
-static void access_local(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned n,
-                         unsigned how, uint8_t **ptr)
-{
+static void access_local(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr,
+                         unsigned n, unsigned how, uint8_t **ptr) {
     const uint64_t size = w->run->l->prog->local_bytes;
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         uint64_t a = addr[l];
         if (a & (n - 1))
-            sim_fault(w, in, (int)l, a, SIM_ERR_MISALIGNED, "misaligned local access of %u bytes", n);
+            sim_fault(w, in, (int)l, a, SIM_ERR_MISALIGNED, "misaligned local access of %u bytes",
+                      n);
         if (a > size || size - a < n)
             sim_fault(w, in, (int)l, a, SIM_ERR_ADDRESS,
                       "local access of %u bytes out of bounds: the thread has %llu bytes", n,
@@ -147,22 +138,19 @@ static void access_local(sim_warp *w, const sim_insn *in, uint32_t m, const uint
     }
 }
 
-static void access_param(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned n,
-                         unsigned how, uint8_t **ptr)
-{
+static void access_param(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr,
+                         unsigned n, unsigned how, uint8_t **ptr) {
     const uint64_t size = w->run->l->prog->param_bytes;
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         uint64_t a = addr[l];
         if ((how & ACC_WRITE) || a > size || size - a < n || (a & (n - 1)))
-            sim_fault(w, in, (int)l, a, SIM_ERR_ADDRESS, "bad access to the kernel parameters (%llu bytes)",
-                      (unsigned long long)size);
+            sim_fault(w, in, (int)l, a, SIM_ERR_ADDRESS,
+                      "bad access to the kernel parameters (%llu bytes)", (unsigned long long)size);
         ptr[l] = w->run->l->params + a;
     }
 }
 
-void sim_addresses(const sim_warp *w, const sim_insn *in, uint64_t *addr)
-{
+void sim_addresses(const sim_warp *w, const sim_insn *in, uint64_t *addr) {
     const int64_t off = in->off;
     if (in->abits == 32) {
         const uint32_t *a = sim_r32(w, in->a);
@@ -175,12 +163,11 @@ void sim_addresses(const sim_warp *w, const sim_insn *in, uint64_t *addr)
     }
 }
 
-static void access_generic(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned n,
-                           unsigned how, uint8_t **ptr)
-{
-    uint32_t shared = 0, local = 0;
-    EACH_LANE(m, l)
-    {
+static void access_generic(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr,
+                           unsigned n, unsigned how, uint8_t **ptr) {
+    uint32_t shared = 0, local = 0, param = 0;
+    EACH_LANE(m, l) {
+        param |= (uint32_t)(addr[l] - SIM_PARAM_BASE < SIM_WINDOW) << l;
         shared |= (uint32_t)(addr[l] - SIM_SHARED_BASE < SIM_WINDOW) << l;
         local |= (uint32_t)(addr[l] - SIM_LOCAL_BASE < SIM_WINDOW) << l;
     }
@@ -198,15 +185,21 @@ static void access_generic(sim_warp *w, const sim_insn *in, uint32_t m, const ui
             off[i] = addr[i] - SIM_LOCAL_BASE;
         access_local(w, in, local, off, n, how, ptr);
     }
-    if (m & ~(shared | local)) {
-        uint32_t g = m & ~(shared | local);
+    if (param) {
+        uint64_t off[SIM_LANES];
+        for (int i = 0; i < SIM_LANES; i++)
+            off[i] = addr[i] - SIM_PARAM_BASE;
+        access_param(w, in, param, off, n, how, ptr);
+    }
+    if (m & ~(shared | local | param)) {
+        uint32_t g = m & ~(shared | local | param);
         sim_access_global(w, in, g, addr, n, how, q);
         EACH_LANE(g, l) ptr[l] = q[l];
     }
 }
 
-void sim_access(sim_warp *w, const sim_insn *in, uint32_t m, unsigned n, unsigned how, uint8_t **ptr)
-{
+void sim_access(sim_warp *w, const sim_insn *in, uint32_t m, unsigned n, unsigned how,
+                uint8_t **ptr) {
     uint64_t addr[SIM_LANES];
     if (in->space == SP_SHARED) {
         uint32_t off[SIM_LANES];
@@ -226,10 +219,20 @@ void sim_access(sim_warp *w, const sim_insn *in, uint32_t m, unsigned n, unsigne
     w->last_addr = addr[__builtin_ctz(m)];
     w->last_ld = in;
     switch (in->space) {
-    case SP_GLOBAL: sim_access_global(w, in, m, addr, n, how, ptr); break;
-    case SP_CONST: sim_access_global(w, in, m, addr, n, how | ACC_QUIET, ptr); break;
-    case SP_LOCAL: access_local(w, in, m, addr, n, how, ptr); break;
-    case SP_PARAM: access_param(w, in, m, addr, n, how, ptr); break;
-    default: access_generic(w, in, m, addr, n, how, ptr); break;
+    case SP_GLOBAL:
+        sim_access_global(w, in, m, addr, n, how, ptr);
+        break;
+    case SP_CONST:
+        sim_access_global(w, in, m, addr, n, how | ACC_QUIET, ptr);
+        break;
+    case SP_LOCAL:
+        access_local(w, in, m, addr, n, how, ptr);
+        break;
+    case SP_PARAM:
+        access_param(w, in, m, addr, n, how, ptr);
+        break;
+    default:
+        access_generic(w, in, m, addr, n, how, ptr);
+        break;
     }
 }

@@ -1,14 +1,13 @@
 /* Sectors of global requests and wavefronts of shared ones. */
 #include "exec.h"
 
-void sim_count_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned size)
-{
+void sim_count_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr,
+                      unsigned size) {
     sim_memstat *s = &w->run->mem[in - w->run->l->prog->code];
     uint64_t seen[SIM_LANES];
     unsigned n = 0, lanes = (unsigned)__builtin_popcount(m);
     uint64_t max = 0;
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         uint64_t sec = addr[l] >> 5;
         if (n && sec == seen[n - 1])
             continue;
@@ -31,8 +30,7 @@ void sim_count_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_
 }
 
 /* Wavefronts of one phase: the largest number of distinct words in one bank. */
-static unsigned phase(const uint32_t *word, unsigned n)
-{
+static unsigned phase(const uint32_t *word, unsigned n) {
     uint32_t have = 0, first[32];
     unsigned i = 0;
     for (; i < n; i++) {
@@ -64,8 +62,8 @@ static unsigned phase(const uint32_t *word, unsigned n)
     return worst;
 }
 
-void sim_count_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_t *off, unsigned size)
-{
+void sim_count_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_t *off,
+                      unsigned size) {
     sim_memstat *s = &w->run->mem[in - w->run->l->prog->code];
     const unsigned step = size <= 4 ? 32 : size == 8 ? 16 : 8, words = size <= 4 ? 1 : size / 4;
     for (unsigned base = 0; base < 32; base += step) {
@@ -84,8 +82,7 @@ void sim_count_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_
     s->sbytes += (uint64_t)__builtin_popcount(m) * size;
 }
 
-void sim_count_rows(sim_warp *w, const sim_insn *in, const uint32_t *off, int rows)
-{
+void sim_count_rows(sim_warp *w, const sim_insn *in, const uint32_t *off, int rows) {
     sim_memstat *s = &w->run->mem[in - w->run->l->prog->code];
     for (int base = 0; base < rows; base += 8) {
         uint32_t word[32];

@@ -3,8 +3,7 @@
 
 #include <stdlib.h>
 
-static void *aligned_zero(size_t n)
-{
+static void *aligned_zero(size_t n) {
     n = (n + 63) & ~(size_t)63;
     void *p = aligned_alloc(64, n ? n : 64);
     if (!p)
@@ -13,8 +12,7 @@ static void *aligned_zero(size_t n)
     return p;
 }
 
-static void buffers(sim_runner *r, sim_cta *c)
-{
+static void buffers(sim_runner *r, sim_cta *c) {
     const sim_launch *l = r->l;
     const sim_program *p = l->prog;
     const size_t nw = (size_t)l->warps_per_cta;
@@ -33,49 +31,78 @@ static void buffers(sim_runner *r, sim_cta *c)
     }
 }
 
-void sim_cta_free(sim_cta *c)
-{
+void sim_cta_free(sim_cta *c) {
     for (int i = 0; c->warp && i < c->nwarps; i++)
         free(c->warp[i].copy);
-    free(c->warp), free(c->regs), free(c->preds), free(c->smem), free(c->local), free(c->local_valid);
+    free(c->warp), free(c->regs), free(c->preds), free(c->smem), free(c->local),
+        free(c->local_valid);
     free(c->svalid), free(c->spend), free(c->srec);
     memset(c, 0, sizeof *c);
 }
 
-static uint32_t special(const sim_warp *w, int id, uint32_t lane)
-{
+static uint32_t special(const sim_warp *w, int id, uint32_t lane) {
     const sim_launch *l = w->run->l;
     const sim_cta *c = w->cta;
     const uint32_t t = (uint32_t)w->id * 32 + lane;
     switch (id) {
-    case 0: return t % l->block[0];
-    case 1: return t / l->block[0] % l->block[1];
-    case 2: return t / l->block[0] / l->block[1];
-    case 3: case 4: case 5: return l->block[id - 3];
-    case 6: case 7: case 8: return c->idx[id - 6];
-    case 9: case 10: case 11: return l->grid[id - 9];
-    case 12: return lane;
-    case 13: return w->id;
-    case 14: return (uint32_t)l->warps_per_cta;
-    case 15: return (uint32_t)(c->lin % (uint64_t)sim_opt.sms);
-    case 16: return (uint32_t)sim_opt.sms;
-    case 17: return 1u << lane;
-    case 18: return (2u << lane) - 1u;
-    case 19: return (1u << lane) - 1u;
-    case 20: return ~0u << lane;
-    case 21: return ~((2u << lane) - 1u);
-    case 22: return l->dyn_shared;
-    case 23: case 24: return l->prog->static_shared + l->dyn_shared;
-    case 25: return l->serial;
-    case 27: case 29: return 1;
-    case 30: return (uint32_t)(l->grid_ws >> 32); /* cooperative groups' grid workspace */
-    case 31: return (uint32_t)l->grid_ws;
-    default: return 0;
+    case 0:
+        return t % l->block[0];
+    case 1:
+        return t / l->block[0] % l->block[1];
+    case 2:
+        return t / l->block[0] / l->block[1];
+    case 3:
+    case 4:
+    case 5:
+        return l->block[id - 3];
+    case 6:
+    case 7:
+    case 8:
+        return c->idx[id - 6];
+    case 9:
+    case 10:
+    case 11:
+        return l->grid[id - 9];
+    case 12:
+        return lane;
+    case 13:
+        return w->id;
+    case 14:
+        return (uint32_t)l->warps_per_cta;
+    case 15:
+        return (uint32_t)(c->lin % (uint64_t)sim_opt.sms);
+    case 16:
+        return (uint32_t)sim_opt.sms;
+    case 17:
+        return 1u << lane;
+    case 18:
+        return (2u << lane) - 1u;
+    case 19:
+        return (1u << lane) - 1u;
+    case 20:
+        return ~0u << lane;
+    case 21:
+        return ~((2u << lane) - 1u);
+    case 22:
+        return l->dyn_shared;
+    case 23:
+    case 24:
+        return l->prog->static_shared + l->dyn_shared;
+    case 25:
+        return l->serial;
+    case 27:
+    case 29:
+        return 1;
+    case 30:
+        return (uint32_t)(l->grid_ws >> 32); /* cooperative groups' grid workspace */
+    case 31:
+        return (uint32_t)l->grid_ws;
+    default:
+        return 0;
     }
 }
 
-static void start_warp(sim_runner *r, sim_cta *c, int i)
-{
+static void start_warp(sim_runner *r, sim_cta *c, int i) {
     const sim_program *p = r->l->prog;
     sim_warp *w = &c->warp[i];
     sim_copy *copy = w->copy;
@@ -103,8 +130,7 @@ static void start_warp(sim_runner *r, sim_cta *c, int i)
             w->r[p->sreg[k].slot + (int)l] = special(w, p->sreg[k].id, l);
 }
 
-void sim_cta_start(sim_runner *r, sim_cta *c, uint64_t lin)
-{
+void sim_cta_start(sim_runner *r, sim_cta *c, uint64_t lin) {
     const sim_launch *l = r->l;
     const sim_program *p = l->prog;
     if (!c->warp)
@@ -132,15 +158,16 @@ void sim_cta_start(sim_runner *r, sim_cta *c, uint64_t lin)
         start_warp(r, c, i);
 }
 
-bool sim_cta_step(sim_runner *r, sim_cta *c)
-{
+bool sim_cta_step(sim_runner *r, sim_cta *c) {
     bool any = false;
     int first = sim_opt.seed ? (int)(sim_random(&c->rng) % (uint64_t)c->nwarps) : 0;
     for (int k = 0; k < c->nwarps; k++) {
         sim_warp *w = &c->warp[(first + k) % c->nwarps];
         if (w->done || !w->active)
             continue;
-        int budget = sim_opt.seed ? 16 + (int)(sim_random(&c->rng) % 512) : 256;
+        int budget = sim_opt.slice  ? sim_opt.slice
+                     : sim_opt.seed ? 16 + (int)(sim_random(&c->rng) % 512)
+                                    : 256;
         sim_warp_run(w, budget);
         any = true;
     }
@@ -150,8 +177,7 @@ bool sim_cta_step(sim_runner *r, sim_cta *c)
 
 /* ---- barriers ---- */
 
-static void reduce(sim_cta *c, sim_barrier *b, int i)
-{
+static void reduce(sim_cta *c, sim_barrier *b, int i) {
     sim_warp *w = &c->warp[i];
     const uint32_t m = b->lanes[i];
     if (b->red_kind[i] == 2) {
@@ -165,8 +191,7 @@ static void reduce(sim_cta *c, sim_barrier *b, int i)
     }
 }
 
-void sim_barrier_check(sim_cta *c, int id)
-{
+void sim_barrier_check(sim_cta *c, int id) {
     sim_barrier *b = &c->bar[id];
     if (b->expected ? b->arrived < b->expected : b->arrived < c->live_lanes)
         return;
@@ -188,11 +213,10 @@ void sim_barrier_check(sim_cta *c, int id)
     memset(b, 0, sizeof *b);
 }
 
-static void first_line(sim_barrier *b, sim_warp *w, const sim_insn *in, uint32_t count)
-{
+static void first_line(sim_barrier *b, sim_warp *w, const sim_insn *in, uint32_t count) {
     if (b->joined && b->expected != count)
-        sim_fault(w, in, -1, 0, SIM_ERR_FAILED, "barrier waits for %u threads, this instruction says %u",
-                  b->expected, count);
+        sim_fault(w, in, -1, 0, SIM_ERR_FAILED,
+                  "barrier waits for %u threads, this instruction says %u", b->expected, count);
     if (w->run->strict && b->joined && !count && b->line != (uint32_t)in->src->line)
         sim_fault(w, in, -1, 0, SIM_ERR_FAILED,
                   "warps of the CTA wait at different barriers: this one and PTX line %u", b->line);
@@ -200,19 +224,20 @@ static void first_line(sim_barrier *b, sim_warp *w, const sim_insn *in, uint32_t
     b->line = (uint32_t)in->src->line;
 }
 
-void sim_barrier_arrive(sim_warp *w, const sim_insn *in, uint32_t m)
-{
+void sim_barrier_arrive(sim_warp *w, const sim_insn *in, uint32_t m) {
     sim_cta *c = w->cta;
     const uint32_t lane = (uint32_t)__builtin_ctz(m), id = sim_r32(w, in->a)[lane];
     const uint32_t count = in->b ? sim_r32(w, in->b)[lane] : 0;
     if (id >= SIM_BARRIERS)
         sim_fault(w, in, (int)lane, id, SIM_ERR_FAILED, "barrier number out of range");
     if (in->b && (!count || count % 32))
-        sim_fault(w, in, (int)lane, count, SIM_ERR_FAILED, "barrier thread count is not a multiple of 32");
+        sim_fault(w, in, (int)lane, count, SIM_ERR_FAILED,
+                  "barrier thread count is not a multiple of 32");
     if (w->run->strict && in->vec && m != w->live)
-        sim_fault(w, in, __builtin_ctz(w->live & ~m), id, SIM_ERR_FAILED,
-                  "barrier reached by lanes %08x while live lanes %08x of the warp are on another path", m,
-                  w->live & ~m);
+        sim_fault(
+            w, in, __builtin_ctz(w->live & ~m), id, SIM_ERR_FAILED,
+            "barrier reached by lanes %08x while live lanes %08x of the warp are on another path",
+            m, w->live & ~m);
     sim_barrier *b = &c->bar[id];
     first_line(b, w, in, count);
     b->joined |= 1u << w->id;

@@ -8,12 +8,11 @@
 static const sim_op *const op_tables[] = {sim_ops_int,  sim_ops_bits, sim_ops_float, sim_ops_half,
                                           sim_ops_bf16, sim_ops_sfu,  sim_ops_warp,  sim_ops_misc,
                                           sim_ops_simd, sim_ops_round};
-static const sim_decoder *const dec_tables[] = {sim_dec_ctl,  sim_dec_mem,  sim_dec_cvt,
-                                                sim_dec_setp, sim_dec_atom, sim_dec_mma};
+static const sim_decoder *const dec_tables[] = {
+    sim_dec_ctl, sim_dec_mem, sim_dec_cvt, sim_dec_setp, sim_dec_atom, sim_dec_mma, sim_dec_video};
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
-void dec_bad(sim_dec *d, const char *fmt, ...)
-{
+void dec_bad(sim_dec *d, const char *fmt, ...) {
     char buf[256], where[300];
     va_list ap;
     va_start(ap, fmt);
@@ -23,10 +22,10 @@ void dec_bad(sim_dec *d, const char *fmt, ...)
     if (!in) {
         snprintf(d->err, sizeof d->err, "%s: %s", d->f ? d->f->name : "?", buf);
     } else {
-        const char *file = in->loc_file > 0 && in->loc_file < d->m->ptx->nfiles &&
-                                   d->m->ptx->files[in->loc_file]
-                               ? d->m->ptx->files[in->loc_file]
-                               : "?";
+        const char *file =
+            in->loc_file > 0 && in->loc_file < d->m->ptx->nfiles && d->m->ptx->files[in->loc_file]
+                ? d->m->ptx->files[in->loc_file]
+                : "?";
         snprintf(where, sizeof where, "%.100s, PTX line %d (%.150s:%d)", d->f->name, in->line, file,
                  in->loc_line);
         snprintf(d->err, sizeof d->err, "%s: %s: '%.*s'", where, buf,
@@ -35,14 +34,12 @@ void dec_bad(sim_dec *d, const char *fmt, ...)
     longjmp(d->fail, 1);
 }
 
-void dec_need(sim_dec *d, int cc, const char *what)
-{
+void dec_need(sim_dec *d, int cc, const char *what) {
     if (d->m->ptx->target < cc)
         dec_bad(d, "%s needs .target sm_%d", what, cc);
 }
 
-sim_insn *dec_emit(sim_dec *d, sim_fn fn, sim_class cls)
-{
+sim_insn *dec_emit(sim_dec *d, sim_fn fn, sim_class cls) {
     sim_program *p = d->p;
     if (p->ncode == p->cap) {
         p->cap = p->cap ? p->cap * 2 : 256;
@@ -63,15 +60,13 @@ sim_insn *dec_emit(sim_dec *d, sim_fn fn, sim_class cls)
     return s;
 }
 
-int32_t *dec_ext(sim_dec *d, int n)
-{
+int32_t *dec_ext(sim_dec *d, int n) {
     return ptx_alloc(&d->m->ptx->arena, (size_t)n * sizeof(int32_t));
 }
 
 /* ---- constants ---- */
 
-static int32_t pool_add(sim_dec *d, const uint64_t v, int words)
-{
+static int32_t pool_add(sim_dec *d, const uint64_t v, int words) {
     sim_program *p = d->p;
     for (int k = 0; k + words <= p->npool; k++) { /* a vector of equal values, same width */
         const uint32_t *q = p->pool + (size_t)k * 32;
@@ -103,25 +98,21 @@ static int32_t pool_add(sim_dec *d, const uint64_t v, int words)
     return ~at;
 }
 
-int32_t dec_const32(sim_dec *d, uint32_t v)
-{
+int32_t dec_const32(sim_dec *d, uint32_t v) {
     return pool_add(d, v, 1);
 }
-int32_t dec_const64(sim_dec *d, uint64_t v)
-{
+int32_t dec_const64(sim_dec *d, uint64_t v) {
     return pool_add(d, v, 2);
 }
 
 /* ---- operands ---- */
 
-char dec_kind_of(ptx_type t)
-{
+char dec_kind_of(ptx_type t) {
     unsigned b = ptx_type_bits(t);
     return b == 1 ? 'p' : b <= 16 ? 'h' : b == 32 ? 'w' : 'x';
 }
 
-ptx_type dec_type(const ptx_insn *in)
-{
+ptx_type dec_type(const ptx_insn *in) {
     for (int i = in->nparts - 1; i > 0; i--) {
         ptx_type t = ptx_type_of(in->part[i], strlen(in->part[i]));
         if (t != TY_NONE)
@@ -130,13 +121,11 @@ ptx_type dec_type(const ptx_insn *in)
     return TY_NONE;
 }
 
-ptx_type dec_reg_type(const sim_dec *d, const ptx_operand *o)
-{
+ptx_type dec_reg_type(const sim_dec *d, const ptx_operand *o) {
     return o->kind == OP_REG ? d->f->regs[o->reg].type : TY_NONE;
 }
 
-static int32_t reg_slot(sim_dec *d, int reg, char kind)
-{
+static int32_t reg_slot(sim_dec *d, int reg, char kind) {
     const ptx_reg *r = &d->f->regs[reg];
     unsigned bits = ptx_type_bits(r->type);
     char have = dec_kind_of(r->type);
@@ -145,7 +134,8 @@ static int32_t reg_slot(sim_dec *d, int reg, char kind)
     if (kind == 'g')
         kind = 'x';
     if (have != kind)
-        dec_bad(d, "register %s has %u bits where the instruction takes another width", r->name, bits);
+        dec_bad(d, "register %s has %u bits where the instruction takes another width", r->name,
+                bits);
     if (r->slot < 0)
         dec_bad(d, "register %s was not allocated", r->name);
     if (kind == 'p')
@@ -155,16 +145,41 @@ static int32_t reg_slot(sim_dec *d, int reg, char kind)
     return d->base32 + (r->slot + (int32_t)d->f->base32) * 32;
 }
 
-static const char *const sreg_names[] = {
-    "%tid.x",   "%tid.y",   "%tid.z",   "%ntid.x",  "%ntid.y",   "%ntid.z",   "%ctaid.x",
-    "%ctaid.y", "%ctaid.z", "%nctaid.x", "%nctaid.y", "%nctaid.z", "%laneid", "%warpid",
-    "%nwarpid", "%smid",    "%nsmid",   "%lanemask_eq", "%lanemask_le", "%lanemask_lt", "%lanemask_ge",
-    "%lanemask_gt", "%dynamic_smem_size", "%total_smem_size", "%aggr_smem_size", "%gridid",
-    "%cluster_ctaid.x", "%cluster_nctaid.x", "%cluster_ctarank", "%cluster_nctarank",
-    "%envreg1", "%envreg2", NULL};
+static const char *const sreg_names[] = {"%tid.x",
+                                         "%tid.y",
+                                         "%tid.z",
+                                         "%ntid.x",
+                                         "%ntid.y",
+                                         "%ntid.z",
+                                         "%ctaid.x",
+                                         "%ctaid.y",
+                                         "%ctaid.z",
+                                         "%nctaid.x",
+                                         "%nctaid.y",
+                                         "%nctaid.z",
+                                         "%laneid",
+                                         "%warpid",
+                                         "%nwarpid",
+                                         "%smid",
+                                         "%nsmid",
+                                         "%lanemask_eq",
+                                         "%lanemask_le",
+                                         "%lanemask_lt",
+                                         "%lanemask_ge",
+                                         "%lanemask_gt",
+                                         "%dynamic_smem_size",
+                                         "%total_smem_size",
+                                         "%aggr_smem_size",
+                                         "%gridid",
+                                         "%cluster_ctaid.x",
+                                         "%cluster_nctaid.x",
+                                         "%cluster_ctarank",
+                                         "%cluster_nctarank",
+                                         "%envreg1",
+                                         "%envreg2",
+                                         NULL};
 
-static int32_t sreg_slot(sim_dec *d, const ptx_operand *o)
-{
+static int32_t sreg_slot(sim_dec *d, const ptx_operand *o) {
     sim_program *p = d->p;
     int id = 0;
     while (sreg_names[id] && strcmp(sreg_names[id], o->name))
@@ -179,8 +194,7 @@ static int32_t sreg_slot(sim_dec *d, const ptx_operand *o)
     return p->sreg[p->nsregs++].slot;
 }
 
-static uint64_t var_address(sim_dec *d, const ptx_operand *o)
-{
+static uint64_t var_address(sim_dec *d, const ptx_operand *o) {
     const ptx_var *v = o->var;
     if (!v)
         dec_bad(d, "'%s' is not a variable", o->name);
@@ -189,15 +203,13 @@ static uint64_t var_address(sim_dec *d, const ptx_operand *o)
     return v->addr + o->imm;
 }
 
-uint64_t dec_imm(sim_dec *d, const ptx_operand *o)
-{
+uint64_t dec_imm(sim_dec *d, const ptx_operand *o) {
     if (o->kind != OP_IMM && o->kind != OP_FLT)
         dec_bad(d, "literal expected");
     return o->imm;
 }
 
-static uint64_t flt_bits(const ptx_operand *o, char kind)
-{
+static uint64_t flt_bits(const ptx_operand *o, char kind) {
     if (kind == 'g' && o->fbits == 32)
         return sim_bd((double)sim_f((uint32_t)o->imm));
     if (kind == 'f' && o->fbits == 64)
@@ -205,8 +217,7 @@ static uint64_t flt_bits(const ptx_operand *o, char kind)
     return o->imm;
 }
 
-int32_t dec_src(sim_dec *d, const ptx_operand *o, char kind)
-{
+int32_t dec_src(sim_dec *d, const ptx_operand *o, char kind) {
     uint64_t v;
     switch (o->kind) {
     case OP_REG:
@@ -234,8 +245,7 @@ int32_t dec_src(sim_dec *d, const ptx_operand *o, char kind)
                                       : dec_const32(d, (uint32_t)v);
 }
 
-int32_t dec_dst(sim_dec *d, const ptx_operand *o, char kind)
-{
+int32_t dec_dst(sim_dec *d, const ptx_operand *o, char kind) {
     if (o->kind == OP_SINK)
         return kind == 'p' ? 2 : d->scratch;
     if (o->kind != OP_REG)
@@ -243,8 +253,7 @@ int32_t dec_dst(sim_dec *d, const ptx_operand *o, char kind)
     return reg_slot(d, o->reg, kind);
 }
 
-void dec_address(sim_dec *d, sim_insn *s, const ptx_operand *o, ptx_space space)
-{
+void dec_address(sim_dec *d, sim_insn *s, const ptx_operand *o, ptx_space space) {
     if (o->kind != OP_ADDR)
         dec_bad(d, "address expected");
     s->space = (uint8_t)space;
@@ -272,8 +281,7 @@ void dec_address(sim_dec *d, sim_insn *s, const ptx_operand *o, ptx_space space)
 
 /* ---- table-driven instructions ---- */
 
-static const sim_op *find_op(const char *name)
-{
+static const sim_op *find_op(const char *name) {
     enum { SIZE = 8192 };
     static const sim_op *tab[SIZE];
     static bool ready;
@@ -298,8 +306,7 @@ static const sim_op *find_op(const char *name)
     return NULL;
 }
 
-static void table_insn(sim_dec *d, const ptx_insn *in, const sim_op *o)
-{
+static void table_insn(sim_dec *d, const ptx_insn *in, const sim_op *o) {
     sim_insn *s = dec_emit(d, o->fn, o->cls);
     int at = d->p->ncode - 1, k = 0;
     int32_t slot[5] = {0};
@@ -346,8 +353,7 @@ static void table_insn(sim_dec *d, const ptx_insn *in, const sim_op *o)
         s->imm = lit;
 }
 
-static void one_insn(sim_dec *d, const ptx_insn *in)
-{
+static void one_insn(sim_dec *d, const ptx_insn *in) {
     d->in = in;
     const sim_op *o = find_op(in->op);
     if (o) {
@@ -371,8 +377,7 @@ typedef struct reach {
 } reach;
 
 static ptx_func *callee_of(sim_dec *d, const ptx_insn *in, const ptx_operand **rets,
-                           const ptx_operand **args)
-{
+                           const ptx_operand **args) {
     *rets = *args = NULL;
     int k = 0;
     if (in->nopd > 1 && in->opd[0].kind == OP_LIST)
@@ -388,14 +393,14 @@ static ptx_func *callee_of(sim_dec *d, const ptx_insn *in, const ptx_operand **r
     return f;
 }
 
-static void bind(sim_dec *d, const ptx_operand *list, ptx_var *formal)
-{
+static void bind(sim_dec *d, const ptx_operand *list, ptx_var *formal) {
     int n = list ? list->nv : 0;
     for (int i = 0; i < n; i++, formal = formal->next) {
         if (!formal || !list->v[i].var)
             dec_bad(d, "call arguments do not match");
         if (list->v[i].var->size != formal->size)
-            dec_bad(d, "argument %s has another size than parameter %s", list->v[i].var->name, formal->name);
+            dec_bad(d, "argument %s has another size than parameter %s", list->v[i].var->name,
+                    formal->name);
         list->v[i].var->alias = formal;
     }
     if (formal)
@@ -403,8 +408,7 @@ static void bind(sim_dec *d, const ptx_operand *list, ptx_var *formal)
 }
 
 /* Depth first; a cycle would need a stack of register files. */
-static void collect(sim_dec *d, reach *r, ptx_func *f, int depth)
-{
+static void collect(sim_dec *d, reach *r, ptx_func *f, int depth) {
     if (f->mark || depth >= SIM_CALL_DEPTH)
         dec_bad(d, "recursion through %s is not supported", f->name);
     for (int i = 0; i < r->n; i++)
@@ -431,16 +435,14 @@ static void collect(sim_dec *d, reach *r, ptx_func *f, int depth)
     r->f[r->n++] = f;
 }
 
-static uint64_t place(uint64_t *at, const ptx_var *v)
-{
+static uint64_t place(uint64_t *at, const ptx_var *v) {
     *at = (*at + v->align - 1) & ~(uint64_t)(v->align - 1);
     uint64_t a = *at;
     *at += v->size;
     return a;
 }
 
-static bool mentions(const reach *r, const ptx_var *v)
-{
+static bool mentions(const reach *r, const ptx_var *v) {
     for (int k = 0; k < r->n; k++)
         for (int i = 0; i < r->f[k]->ninsns; i++)
             for (int j = 0; j < r->f[k]->insns[i].nopd; j++)
@@ -449,8 +451,7 @@ static bool mentions(const reach *r, const ptx_var *v)
     return false;
 }
 
-static void layout(sim_dec *d, reach *r)
-{
+static void layout(sim_dec *d, reach *r) {
     uint64_t shared = 0, local = 0, dyn_align = 16;
     uint32_t n32 = 0, n64 = 1, np = 3; /* predicates 0, 1: constants, 2: scratch */
     for (int k = 0; k < r->n; k++) {
@@ -493,15 +494,13 @@ static void layout(sim_dec *d, reach *r)
     d->npred = (int)np;
 }
 
-static bool deleted(const sim_program *p, const ptx_insn *in, const char *mode)
-{
+static bool deleted(const sim_program *p, const ptx_insn *in, const char *mode) {
     return sim_opt.delete_line == in->line && !strcmp(sim_opt.delete_mode, mode) &&
            (!*sim_opt.delete_kernel || !strcmp(sim_opt.delete_kernel, p->name));
 }
 
 /* The mutation checker asks for a weaker access: the ordering word becomes relaxed. */
-static void weaken(sim_dec *d, ptx_insn *in)
-{
+static void weaken(sim_dec *d, ptx_insn *in) {
     static const char *const strong[] = {"acquire", "release", "acq_rel", "volatile"};
     char op[256] = "";
     for (int i = 0; i < in->nparts; i++) {
@@ -513,8 +512,7 @@ static void weaken(sim_dec *d, ptx_insn *in)
     in->op = ptx_strndup(&d->m->ptx->arena, op, strlen(op));
 }
 
-static void decode_func(sim_dec *d, ptx_func *f)
-{
+static void decode_func(sim_dec *d, ptx_func *f) {
     d->f = f;
     f->start = ptx_alloc(&d->m->ptx->arena, (size_t)(f->ninsns + 1) * sizeof(int));
     for (int i = 0; i < f->ninsns; i++) {
@@ -535,8 +533,7 @@ static void decode_func(sim_dec *d, ptx_func *f)
     }
 }
 
-static void resolve(sim_dec *d, reach *r)
-{
+static void resolve(sim_dec *d, reach *r) {
     for (int i = 0; i < d->p->ncode; i++) {
         sim_insn *s = &d->p->code[i];
         d->in = s->src;
@@ -544,7 +541,8 @@ static void resolve(sim_dec *d, reach *r)
             if (s->src >= r->f[k]->insns && s->src < r->f[k]->insns + r->f[k]->ninsns)
                 d->f = r->f[k];
         if (s->ctl == CTL_BRA) {
-            int t = ptx_find_label(d->f, s->src->opd[0].name ? s->src->opd[0].name : "", s->src->scope);
+            int t =
+                ptx_find_label(d->f, s->src->opd[0].name ? s->src->opd[0].name : "", s->src->scope);
             if (t < 0)
                 dec_bad(d, "unknown label");
             s->off = d->f->start[t];
@@ -570,8 +568,7 @@ static void resolve(sim_dec *d, reach *r)
     }
 }
 
-static bool is_communication(const sim_insn *s)
-{
+static bool is_communication(const sim_insn *s) {
     bool global = s->space == SP_GLOBAL || s->space == SP_GENERIC;
     if (s->cls == CL_ATOM)
         return global;
@@ -580,9 +577,9 @@ static bool is_communication(const sim_insn *s)
     return global && (s->flags & MF_STRONG);
 }
 
-/* ptxas needs more than the peak of the live words: addresses of its own, pipelining. An estimate. */
-static int estimate_regs(const reach *r)
-{
+/* ptxas needs more than the peak of the live words: addresses of its own, pipelining. An estimate.
+ */
+static int estimate_regs(const reach *r) {
     const ptx_func *e = r->f[r->n - 1];
     int words = 0;
     for (int k = 0; k < r->n; k++)
@@ -602,8 +599,7 @@ static int estimate_regs(const reach *r)
     return n < 16 ? 16 : n;
 }
 
-static bool decode_all(sim_dec *d, reach *r)
-{
+static bool decode_all(sim_dec *d, reach *r) {
     sim_program *p = d->p;
     if (setjmp(d->fail))
         return false;
@@ -618,8 +614,7 @@ static bool decode_all(sim_dec *d, reach *r)
     return true;
 }
 
-sim_program *sim_decode(sim_module *m, ptx_func *f, char *err, size_t errlen)
-{
+sim_program *sim_decode(sim_module *m, ptx_func *f, char *err, size_t errlen) {
     sim_dec *d = calloc(1, sizeof *d);
     sim_program *p = calloc(1, sizeof *p);
     reach *r = calloc(1, sizeof *r);
@@ -650,8 +645,7 @@ sim_program *sim_decode(sim_module *m, ptx_func *f, char *err, size_t errlen)
     return p;
 }
 
-void sim_program_free(sim_program *p)
-{
+void sim_program_free(sim_program *p) {
     if (!p)
         return;
     free(p->code);

@@ -7,10 +7,10 @@
 struct sim_dec {
     sim_program *p;
     sim_module *m;
-    ptx_func *f;       /* function being decoded */
+    ptx_func *f; /* function being decoded */
     const ptx_insn *in;
     int32_t base64, base32, scratch;
-    int nfunc32;       /* vectors of 32 bits in use */
+    int nfunc32; /* vectors of 32 bits in use */
     int npred;
     char err[1024];
     jmp_buf fail;
@@ -19,7 +19,8 @@ struct sim_dec {
 _Noreturn void dec_bad(sim_dec *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Appends an instruction with the guard of the statement under way. */
 sim_insn *dec_emit(sim_dec *d, sim_fn fn, sim_class cls);
-/* Operand kinds: h 16, w 32, x 64 bits, f / g float literals of 32 / 64 bits, p predicate, i literal. */
+/* Operand kinds: h 16, w 32, x 64 bits, f / g float literals of 32 / 64 bits, p predicate, i
+ * literal. */
 int32_t dec_src(sim_dec *d, const ptx_operand *o, char kind);
 int32_t dec_dst(sim_dec *d, const ptx_operand *o, char kind);
 char dec_kind_of(ptx_type t); /* 'h', 'w', 'x' or 'p' by width */

@@ -7,13 +7,13 @@
 #pragma GCC visibility pop
 #include "sim.h"
 
-#define SIM_API __attribute__((visibility("default")))
+#define SIM_API      __attribute__((visibility("default")))
 #define MAGIC_STREAM 0x5354524du
-#define MAGIC_EVENT 0x4556454eu
-#define MAGIC_GRAPH 0x47524146u
-#define MAGIC_EXEC 0x45584543u
+#define MAGIC_EVENT  0x4556454eu
+#define MAGIC_GRAPH  0x47524146u
+#define MAGIC_EXEC   0x45584543u
 #define MAGIC_MODULE 0x4d4f444cu
-#define MAGIC_CTX 0x43545854u
+#define MAGIC_CTX    0x43545854u
 
 struct CUctx_st {
     uint32_t magic;
@@ -50,9 +50,9 @@ typedef struct sim_node {
     int *status;
     void *dst;
     const void *src;
-    uint64_t d, s;   /* device addresses */
+    uint64_t d, s; /* device addresses */
     size_t n;
-    int how;         /* copy: 0 HtoD, 1 DtoH, 2 DtoD; set: element bytes */
+    int how; /* copy: 0 HtoD, 1 DtoH, 2 DtoD; set: element bytes */
     uint32_t value;
 } sim_node;
 struct CUgraph_st {
@@ -74,12 +74,13 @@ extern pthread_mutex_t drv_lock;
 extern CUresult drv_sticky; /* a kernel failed: every later call says so */
 extern bool drv_ready;
 
-/* First thing of every entry point: initialised, device not lost, no sticky error, context current. */
+/* First thing of every entry point: initialised, device not lost, no sticky error, context current.
+ */
 CUresult drv_enter(bool need_ctx);
 bool drv_fault(const char *kind); /* is the n-th such call to fail now */
 CUresult drv_stream(CUstream s, struct CUstream_st **out);
 bool drv_capturing(struct CUstream_st *s);
-CUresult drv_no_capture(void);    /* for calls that a capture in global mode forbids */
+CUresult drv_no_capture(void); /* for calls that a capture in global mode forbids */
 sim_node *drv_graph_add(struct CUgraph_st *g);
 double drv_now(void);
 void drv_module_drop_all(void);

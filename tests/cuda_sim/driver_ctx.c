@@ -24,17 +24,17 @@ const char *sim_last_json(void);
 
 /* ---- options ---- */
 
-static uint64_t size_value(const char *v)
-{
+static uint64_t size_value(const char *v) {
     char *end;
     double x = strtod(v, &end);
-    uint64_t unit = *end == 'K' || *end == 'k' ? 1ull << 10 : *end == 'M' || *end == 'm' ? 1ull << 20
-                  : *end == 'G' || *end == 'g' ? 1ull << 30 : 1;
+    uint64_t unit = *end == 'K' || *end == 'k'   ? 1ull << 10
+                    : *end == 'M' || *end == 'm' ? 1ull << 20
+                    : *end == 'G' || *end == 'g' ? 1ull << 30
+                                                 : 1;
     return (uint64_t)(x * (double)unit);
 }
 
-static void set_delete(const char *v)
-{
+static void set_delete(const char *v) {
     const char *colon = strrchr(v, ':');
     memset(sim_opt.delete_kernel, 0, sizeof sim_opt.delete_kernel);
     snprintf(sim_opt.delete_mode, sizeof sim_opt.delete_mode, "delete");
@@ -56,24 +56,25 @@ static void set_delete(const char *v)
     }
 }
 
-static void set_fault(const char *v)
-{
+static void set_fault(const char *v) {
     const char *colon = strchr(v, ':');
     sim_opt.fault_at = colon ? strtoull(colon + 1, NULL, 10) : 0;
-    snprintf(sim_opt.fault_kind, sizeof sim_opt.fault_kind, "%.*s", colon ? (int)(colon - v) : 0, v);
+    snprintf(sim_opt.fault_kind, sizeof sim_opt.fault_kind, "%.*s", colon ? (int)(colon - v) : 0,
+             v);
     fault_seen = 0;
     calls = 0;
     lost = false;
 }
 
-SIM_API void cuda_sim_set(const char *name, const char *v)
-{
+SIM_API void cuda_sim_set(const char *name, const char *v) {
     if (!strcasecmp(name, "SMS"))
         sim_opt.sms = atoi(v) > 0 ? atoi(v) : 1;
     else if (!strcasecmp(name, "CC"))
         sim_opt.cc = atoi(v);
     else if (!strcasecmp(name, "SEED"))
         sim_opt.seed = strtoull(v, NULL, 0);
+    else if (!strcasecmp(name, "SLICE")) /* instructions of a warp at a time; 0: by the seed */
+        sim_opt.slice = atoi(v) > 0 ? atoi(v) : 0;
     else if (!strcasecmp(name, "STRICT"))
         sim_opt.strict = atoi(v);
     else if (!strcasecmp(name, "MEMORY"))
@@ -92,10 +93,10 @@ SIM_API void cuda_sim_set(const char *name, const char *v)
         sim_complain("unknown option %s", name);
 }
 
-void sim_options_read(void)
-{
-    static const char *const names[] = {"SMS", "CC", "SEED", "STRICT", "MEMORY", "THREADS", "WATCHDOG",
-                                        "REPORT", "FAULT", "DELETE"};
+void sim_options_read(void) {
+    static const char *const names[] = {"SMS",    "CC",      "SEED",     "STRICT",
+                                        "MEMORY", "THREADS", "WATCHDOG", "SLICE",
+                                        "REPORT", "FAULT",   "DELETE"};
     static bool read;
     if (read)
         return;
@@ -117,21 +118,17 @@ void sim_options_read(void)
 }
 
 /* Options set before cuInit by a test must win over the defaults. */
-__attribute__((constructor)) static void start(void)
-{
+__attribute__((constructor)) static void start(void) {
     sim_options_read();
 }
 
-SIM_API const char *cuda_sim_report(void)
-{
+SIM_API const char *cuda_sim_report(void) {
     return sim_last_json();
 }
-SIM_API const char *cuda_sim_finding(void)
-{
+SIM_API const char *cuda_sim_finding(void) {
     return sim_last_msg;
 }
-SIM_API void cuda_sim_reset(void)
-{
+SIM_API void cuda_sim_reset(void) {
     drv_module_drop_all();
     drv_host_reset();
     sim_mem_reset();
@@ -147,15 +144,13 @@ SIM_API void cuda_sim_reset(void)
 
 /* ---- entry ---- */
 
-double drv_now(void)
-{
+double drv_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-CUresult drv_enter(bool need_ctx)
-{
+CUresult drv_enter(bool need_ctx) {
     if (!drv_ready)
         return CUDA_ERROR_NOT_INITIALIZED;
     calls++;
@@ -170,15 +165,13 @@ CUresult drv_enter(bool need_ctx)
     return CUDA_SUCCESS;
 }
 
-bool drv_fault(const char *kind)
-{
+bool drv_fault(const char *kind) {
     if (strcmp(sim_opt.fault_kind, kind))
         return false;
     return ++fault_seen == sim_opt.fault_at;
 }
 
-CUresult cuInit(unsigned int flags)
-{
+CUresult cuInit(unsigned int flags) {
     if (flags)
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&drv_lock);
@@ -188,8 +181,7 @@ CUresult cuInit(unsigned int flags)
     return drv_ready ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-CUresult cuDriverGetVersion(int *v)
-{
+CUresult cuDriverGetVersion(int *v) {
     if (!v)
         return CUDA_ERROR_INVALID_VALUE;
     *v = CUDA_VERSION;
@@ -198,16 +190,14 @@ CUresult cuDriverGetVersion(int *v)
 
 /* ---- device ---- */
 
-CUresult cuDeviceGetCount(int *n)
-{
+CUresult cuDeviceGetCount(int *n) {
     ENTER(false);
     if (!n)
         return CUDA_ERROR_INVALID_VALUE;
     *n = 1;
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceGet(CUdevice *d, int i)
-{
+CUresult cuDeviceGet(CUdevice *d, int i) {
     ENTER(false);
     if (!d)
         return CUDA_ERROR_INVALID_VALUE;
@@ -216,8 +206,7 @@ CUresult cuDeviceGet(CUdevice *d, int i)
     *d = 0;
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetName(char *s, int n, CUdevice d)
-{
+CUresult cuDeviceGetName(char *s, int n, CUdevice d) {
     ENTER(false);
     if (d)
         return CUDA_ERROR_INVALID_DEVICE;
@@ -226,8 +215,7 @@ CUresult cuDeviceGetName(char *s, int n, CUdevice d)
     snprintf(s, (size_t)n, "cuda_sim sm_%d x%d", sim_opt.cc, sim_opt.sms);
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceTotalMem(size_t *n, CUdevice d)
-{
+CUresult cuDeviceTotalMem(size_t *n, CUdevice d) {
     ENTER(false);
     if (d)
         return CUDA_ERROR_INVALID_DEVICE;
@@ -236,8 +224,7 @@ CUresult cuDeviceTotalMem(size_t *n, CUdevice d)
     *n = sim_opt.memory;
     return CUDA_SUCCESS;
 }
-CUresult cuDeviceGetUuid_v2(CUuuid *u, CUdevice d)
-{
+CUresult cuDeviceGetUuid_v2(CUuuid *u, CUdevice d) {
     ENTER(false);
     if (d || !u)
         return CUDA_ERROR_INVALID_VALUE;
@@ -246,8 +233,7 @@ CUresult cuDeviceGetUuid_v2(CUuuid *u, CUdevice d)
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d)
-{
+CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d) {
     ENTER(false);
     if (d)
         return CUDA_ERROR_INVALID_DEVICE;
@@ -255,38 +241,82 @@ CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d)
         return CUDA_ERROR_INVALID_VALUE;
     const int cc = sim_opt.cc;
     switch (a) {
-    case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *v = 1024; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+        *v = 1024;
+        break;
     case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X:
-    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y: *v = 1024; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z: *v = 64; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X: *v = 2147483647; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y:
+        *v = 1024;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z:
+        *v = 64;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X:
+        *v = 2147483647;
+        break;
     case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y:
-    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z: *v = 65535; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK: *v = 48 * 1024; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *v = (int)sim_max_shared(); break;
-    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: *v = (int)sim_sm_shared(); break;
-    case CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK: *v = cc >= 80 ? 1024 : 0; break;
-    case CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY: *v = 65536; break;
-    case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *v = 32; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z:
+        *v = 65535;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK:
+        *v = 48 * 1024;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
+        *v = (int)sim_max_shared();
+        break;
+    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR:
+        *v = (int)sim_sm_shared();
+        break;
+    case CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK:
+        *v = cc >= 80 ? 1024 : 0;
+        break;
+    case CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY:
+        *v = 65536;
+        break;
+    case CU_DEVICE_ATTRIBUTE_WARP_SIZE:
+        *v = 32;
+        break;
     case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK:
-    case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR: *v = 65536; break;
-    case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *v = 1000000; break;
-    case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: *v = 1000000; break;
-    case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: *v = 256; break;
-    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *v = 4 << 20; break;
-    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *v = sim_opt.sms; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR:
+        *v = 65536;
+        break;
+    case CU_DEVICE_ATTRIBUTE_CLOCK_RATE:
+        *v = 1000000;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:
+        *v = 1000000;
+        break;
+    case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:
+        *v = 256;
+        break;
+    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:
+        *v = 4 << 20;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
+        *v = sim_opt.sms;
+        break;
     case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR:
         *v = cc == 75 ? 1024 : cc == 80 || cc == 90 || cc == 100 ? 2048 : 1536;
         break;
-    case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR: *v = cc == 75 || cc == 86 ? 16 : cc == 89 || cc == 120 ? 24 : 32; break;
-    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *v = cc / 10; break;
-    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *v = cc % 10; break;
+    case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR:
+        *v = cc == 75 || cc == 86 ? 16 : cc == 89 || cc == 120 ? 24 : 32;
+        break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
+        *v = cc / 10;
+        break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
+        *v = cc % 10;
+        break;
     case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:
     case CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS:
     case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
-    case CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED: *v = 1; break;
-    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *v = 1; break;
+    case CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED:
+        *v = 1;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
+        *v = 1;
+        break;
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
     case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID:
     case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID:
@@ -298,7 +328,9 @@ CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d)
     case CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY:
     case CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS:
     case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS:
-    case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY: *v = 0; break;
+    case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY:
+        *v = 0;
+        break;
     default:
         sim_complain("cuDeviceGetAttribute(%d) is not known to the simulator", (int)a);
         return CUDA_ERROR_INVALID_VALUE;
@@ -308,13 +340,11 @@ CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d)
 
 /* ---- contexts ---- */
 
-static bool is_ctx(const struct CUctx_st *c)
-{
+static bool is_ctx(const struct CUctx_st *c) {
     return c && c->magic == MAGIC_CTX;
 }
 
-CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d)
-{
+CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
     ENTER(false);
     if (d || !c)
         return CUDA_ERROR_INVALID_VALUE;
@@ -323,8 +353,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d)
     return CUDA_SUCCESS;
 }
 
-static void context_gone(void)
-{
+static void context_gone(void) {
     drv_module_drop_all();
     drv_host_reset();
     sim_mem_reset();
@@ -333,8 +362,7 @@ static void context_gone(void)
         drv_ready = false;
 }
 
-CUresult cuDevicePrimaryCtxRelease(CUdevice d)
-{
+CUresult cuDevicePrimaryCtxRelease(CUdevice d) {
     ENTER(false);
     if (d || primary.refs <= 0)
         return CUDA_ERROR_INVALID_CONTEXT;
@@ -342,22 +370,19 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice d)
         context_gone();
     return CUDA_SUCCESS;
 }
-CUresult cuDevicePrimaryCtxReset(CUdevice d)
-{
+CUresult cuDevicePrimaryCtxReset(CUdevice d) {
     ENTER(false);
     if (d)
         return CUDA_ERROR_INVALID_DEVICE;
     context_gone();
     return CUDA_SUCCESS;
 }
-CUresult cuDevicePrimaryCtxSetFlags(CUdevice d, unsigned int f)
-{
+CUresult cuDevicePrimaryCtxSetFlags(CUdevice d, unsigned int f) {
     ENTER(false);
     primary.flags = f;
     return d ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
 }
-CUresult cuDevicePrimaryCtxGetState(CUdevice d, unsigned int *f, int *active)
-{
+CUresult cuDevicePrimaryCtxGetState(CUdevice d, unsigned int *f, int *active) {
     ENTER(false);
     if (d || !f || !active)
         return CUDA_ERROR_INVALID_VALUE;
@@ -367,8 +392,7 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice d, unsigned int *f, int *active)
 }
 /* A context of one's own shares the only memory: enough for callers that make and destroy one. */
 CUresult SIM_API cuCtxCreate_v2(CUcontext *c, unsigned int f, CUdevice d);
-CUresult SIM_API cuCtxCreate_v2(CUcontext *c, unsigned int f, CUdevice d)
-{
+CUresult SIM_API cuCtxCreate_v2(CUcontext *c, unsigned int f, CUdevice d) {
     ENTER(false);
     if (d || !c || depth == STACK)
         return CUDA_ERROR_INVALID_VALUE;
@@ -382,13 +406,11 @@ CUresult SIM_API cuCtxCreate_v2(CUcontext *c, unsigned int f, CUdevice d)
     *c = n;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxCreate_v4(CUcontext *c, CUctxCreateParams *p, unsigned int f, CUdevice d)
-{
+CUresult cuCtxCreate_v4(CUcontext *c, CUctxCreateParams *p, unsigned int f, CUdevice d) {
     (void)p;
     return cuCtxCreate_v2(c, f, d);
 }
-CUresult cuCtxDestroy(CUcontext c)
-{
+CUresult cuCtxDestroy(CUcontext c) {
     ENTER(false);
     if (!is_ctx(c) || c->primary)
         return CUDA_ERROR_INVALID_CONTEXT;
@@ -398,8 +420,7 @@ CUresult cuCtxDestroy(CUcontext c)
     free(c);
     return CUDA_SUCCESS;
 }
-CUresult cuCtxSetCurrent(CUcontext c)
-{
+CUresult cuCtxSetCurrent(CUcontext c) {
     ENTER(false);
     if (c && !is_ctx(c))
         return CUDA_ERROR_INVALID_CONTEXT;
@@ -408,24 +429,21 @@ CUresult cuCtxSetCurrent(CUcontext c)
     stack[depth - 1] = c;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetCurrent(CUcontext *c)
-{
+CUresult cuCtxGetCurrent(CUcontext *c) {
     ENTER(false);
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;
     *c = depth ? stack[depth - 1] : NULL;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxPushCurrent(CUcontext c)
-{
+CUresult cuCtxPushCurrent(CUcontext c) {
     ENTER(false);
     if (!is_ctx(c) || depth == STACK)
         return CUDA_ERROR_INVALID_CONTEXT;
     stack[depth++] = c;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxPopCurrent(CUcontext *c)
-{
+CUresult cuCtxPopCurrent(CUcontext *c) {
     ENTER(false);
     if (!depth || !stack[depth - 1])
         return CUDA_ERROR_INVALID_CONTEXT;
@@ -434,32 +452,28 @@ CUresult cuCtxPopCurrent(CUcontext *c)
         *c = stack[depth];
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetDevice(CUdevice *d)
-{
+CUresult cuCtxGetDevice(CUdevice *d) {
     ENTER(true);
     if (!d)
         return CUDA_ERROR_INVALID_VALUE;
     *d = 0;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetFlags(unsigned int *f)
-{
+CUresult cuCtxGetFlags(unsigned int *f) {
     ENTER(true);
     if (!f)
         return CUDA_ERROR_INVALID_VALUE;
     *f = stack[depth - 1]->flags;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetApiVersion(CUcontext c, unsigned int *v)
-{
+CUresult cuCtxGetApiVersion(CUcontext c, unsigned int *v) {
     ENTER(false);
     if (!v || (c && !is_ctx(c)))
         return CUDA_ERROR_INVALID_VALUE;
     *v = 13000;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
-{
+CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest) {
     ENTER(true);
     if (least)
         *least = 0;
@@ -467,8 +481,7 @@ CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
         *greatest = -5;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxGetLimit(size_t *v, CUlimit l)
-{
+CUresult cuCtxGetLimit(size_t *v, CUlimit l) {
     ENTER(true);
     (void)l;
     if (!v)
@@ -476,24 +489,28 @@ CUresult cuCtxGetLimit(size_t *v, CUlimit l)
     *v = 1024;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxSetLimit(CUlimit l, size_t v)
-{
+CUresult cuCtxSetLimit(CUlimit l, size_t v) {
     ENTER(true);
     (void)l, (void)v;
     return CUDA_SUCCESS;
 }
-CUresult cuCtxSynchronize(void)
-{
+CUresult cuCtxSynchronize(void) {
     ENTER(true);
     return drv_no_capture();
 }
 
 /* ---- error names ---- */
 
-static const struct { CUresult e; const char *name, *text; } errors[] = {
-#define E(n, t) {n, #n, t}
-    E(CUDA_SUCCESS, "no error"), E(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
-    E(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"), E(CUDA_ERROR_NOT_INITIALIZED, "initialization error"),
+static const struct {
+    CUresult e;
+    const char *name, *text;
+} errors[] = {
+#define E(n, t)                                                                                    \
+    { n, #n, t }
+    E(CUDA_SUCCESS, "no error"),
+    E(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
+    E(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
+    E(CUDA_ERROR_NOT_INITIALIZED, "initialization error"),
     E(CUDA_ERROR_DEINITIALIZED, "driver shutting down"),
     E(CUDA_ERROR_DEVICE_UNAVAILABLE, "CUDA-capable device(s) is/are busy or unavailable"),
     E(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected"),
@@ -502,12 +519,14 @@ static const struct { CUresult e; const char *name, *text; } errors[] = {
     E(CUDA_ERROR_INVALID_CONTEXT, "invalid device context"),
     E(CUDA_ERROR_NO_BINARY_FOR_GPU, "no kernel image is available for execution on the device"),
     E(CUDA_ERROR_INVALID_PTX, "a PTX JIT compilation failed"),
-    E(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the provided PTX was compiled with an unsupported toolchain."),
+    E(CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+      "the provided PTX was compiled with an unsupported toolchain."),
     E(CUDA_ERROR_INVALID_SOURCE, "device kernel image is invalid"),
     E(CUDA_ERROR_FILE_NOT_FOUND, "file not found"),
     E(CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"),
     E(CUDA_ERROR_ILLEGAL_STATE, "the operation cannot be performed in the present state"),
-    E(CUDA_ERROR_NOT_FOUND, "named symbol not found"), E(CUDA_ERROR_NOT_READY, "device not ready"),
+    E(CUDA_ERROR_NOT_FOUND, "named symbol not found"),
+    E(CUDA_ERROR_NOT_READY, "device not ready"),
     E(CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"),
     E(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"),
     E(CUDA_ERROR_LAUNCH_TIMEOUT, "the launch timed out and was terminated"),
@@ -519,16 +538,17 @@ static const struct { CUresult e; const char *name, *text; } errors[] = {
     E(CUDA_ERROR_NOT_PERMITTED, "operation not permitted"),
     E(CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),
     E(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"),
-    E(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"),
+    E(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED,
+      "operation failed due to a previous error during capture"),
     E(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "capture was not initiated in this stream"),
     E(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "capturing stream has unjoined work"),
-    E(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "operation would make the legacy stream depend on a capturing blocking stream"),
+    E(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
+      "operation would make the legacy stream depend on a capturing blocking stream"),
     E(CUDA_ERROR_UNKNOWN, "unknown error"),
 #undef E
 };
 
-CUresult cuGetErrorName(CUresult e, const char **s)
-{
+CUresult cuGetErrorName(CUresult e, const char **s) {
     for (size_t i = 0; s && i < sizeof errors / sizeof errors[0]; i++)
         if (errors[i].e == e) {
             *s = errors[i].name;
@@ -538,8 +558,7 @@ CUresult cuGetErrorName(CUresult e, const char **s)
         *s = NULL;
     return CUDA_ERROR_INVALID_VALUE;
 }
-CUresult cuGetErrorString(CUresult e, const char **s)
-{
+CUresult cuGetErrorString(CUresult e, const char **s) {
     for (size_t i = 0; s && i < sizeof errors / sizeof errors[0]; i++)
         if (errors[i].e == e) {
             *s = errors[i].text;
@@ -551,8 +570,7 @@ CUresult cuGetErrorString(CUresult e, const char **s)
 }
 
 CUresult cuGetProcAddress(const char *name, void **fn, int version, cuuint64_t flags,
-                          CUdriverProcAddressQueryResult *status)
-{
+                          CUdriverProcAddressQueryResult *status) {
     (void)flags;
     if (!name || !fn)
         return CUDA_ERROR_INVALID_VALUE;

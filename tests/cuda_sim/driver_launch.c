@@ -10,16 +10,14 @@ static struct CUmod_st *modules;
 
 /* ---- modules ---- */
 
-static void *option(CUjit_option want, unsigned n, CUjit_option *o, void **v)
-{
+static void *option(CUjit_option want, unsigned n, CUjit_option *o, void **v) {
     for (unsigned i = 0; i < n; i++)
         if (o[i] == want)
             return v[i];
     return NULL;
 }
 
-static void jit_log(const char *text, unsigned n, CUjit_option *o, void **v)
-{
+static void jit_log(const char *text, unsigned n, CUjit_option *o, void **v) {
     char *buf = option(CU_JIT_ERROR_LOG_BUFFER, n, o, v);
     size_t size = (size_t)(uintptr_t)option(CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, n, o, v);
     if (buf && size)
@@ -27,14 +25,13 @@ static void jit_log(const char *text, unsigned n, CUjit_option *o, void **v)
 }
 
 /* A cubin or a fat binary: not for this device, so that the host goes on to its PTX. */
-static bool is_binary(const unsigned char *p)
-{
+static bool is_binary(const unsigned char *p) {
     return (p[0] == 0x7f && p[1] == 'E' && p[2] == 'L' && p[3] == 'F') ||
            (p[0] == 0x50 && p[1] == 0xed && p[2] == 0x55 && p[3] == 0xba);
 }
 
-CUresult cuModuleLoadDataEx(CUmodule *mod, const void *image, unsigned int n, CUjit_option *o, void **v)
-{
+CUresult cuModuleLoadDataEx(CUmodule *mod, const void *image, unsigned int n, CUjit_option *o,
+                            void **v) {
     ENTER(true);
     char err[1024];
     int too_new = 0;
@@ -68,18 +65,15 @@ CUresult cuModuleLoadDataEx(CUmodule *mod, const void *image, unsigned int n, CU
     *mod = h;
     return CUDA_SUCCESS;
 }
-CUresult cuModuleLoadData(CUmodule *mod, const void *image)
-{
+CUresult cuModuleLoadData(CUmodule *mod, const void *image) {
     return cuModuleLoadDataEx(mod, image, 0, NULL, NULL);
 }
-CUresult cuModuleLoadFatBinary(CUmodule *mod, const void *image)
-{
+CUresult cuModuleLoadFatBinary(CUmodule *mod, const void *image) {
     (void)mod, (void)image;
     ENTER(true);
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
-CUresult cuModuleLoad(CUmodule *mod, const char *path)
-{
+CUresult cuModuleLoad(CUmodule *mod, const char *path) {
     ENTER(true);
     FILE *f = path ? fopen(path, "rb") : NULL;
     if (!f)
@@ -106,8 +100,7 @@ CUresult cuModuleLoad(CUmodule *mod, const char *path)
     free(text);
     return r;
 }
-CUresult cuModuleUnload(CUmodule h)
-{
+CUresult cuModuleUnload(CUmodule h) {
     ENTER(true);
     for (struct CUmod_st **q = &modules; *q; q = &(*q)->next)
         if (*q == h) {
@@ -119,8 +112,7 @@ CUresult cuModuleUnload(CUmodule h)
         }
     return CUDA_ERROR_INVALID_HANDLE;
 }
-void drv_module_drop_all(void)
-{
+void drv_module_drop_all(void) {
     while (modules) {
         struct CUmod_st *h = modules;
         modules = h->next;
@@ -129,16 +121,14 @@ void drv_module_drop_all(void)
     }
 }
 
-static bool is_module(const struct CUmod_st *h)
-{
+static bool is_module(const struct CUmod_st *h) {
     for (const struct CUmod_st *m = modules; m; m = m->next)
         if (m == h)
             return true;
     return false;
 }
 
-CUresult cuModuleGetFunction(CUfunction *f, CUmodule h, const char *name)
-{
+CUresult cuModuleGetFunction(CUfunction *f, CUmodule h, const char *name) {
     ENTER(true);
     if (!f || !name)
         return CUDA_ERROR_INVALID_VALUE;
@@ -151,16 +141,14 @@ CUresult cuModuleGetFunction(CUfunction *f, CUmodule h, const char *name)
         }
     return CUDA_ERROR_NOT_FOUND;
 }
-CUresult cuModuleGetFunctionCount(unsigned int *n, CUmodule h)
-{
+CUresult cuModuleGetFunctionCount(unsigned int *n, CUmodule h) {
     ENTER(true);
     if (!n || !is_module(h))
         return CUDA_ERROR_INVALID_VALUE;
     *n = (unsigned)h->m->nprog;
     return CUDA_SUCCESS;
 }
-CUresult cuModuleEnumerateFunctions(CUfunction *f, unsigned int n, CUmodule h)
-{
+CUresult cuModuleEnumerateFunctions(CUfunction *f, unsigned int n, CUmodule h) {
     ENTER(true);
     if (!f || !is_module(h))
         return CUDA_ERROR_INVALID_VALUE;
@@ -168,8 +156,7 @@ CUresult cuModuleEnumerateFunctions(CUfunction *f, unsigned int n, CUmodule h)
         f[i] = (CUfunction)(void *)h->m->prog[i];
     return CUDA_SUCCESS;
 }
-CUresult cuModuleGetGlobal(CUdeviceptr *p, size_t *n, CUmodule h, const char *name)
-{
+CUresult cuModuleGetGlobal(CUdeviceptr *p, size_t *n, CUmodule h, const char *name) {
     ENTER(true);
     if (!name || !is_module(h))
         return CUDA_ERROR_INVALID_VALUE;
@@ -186,8 +173,7 @@ CUresult cuModuleGetGlobal(CUdeviceptr *p, size_t *n, CUmodule h, const char *na
 
 /* ---- functions ---- */
 
-static sim_program *program(CUfunction f)
-{
+static sim_program *program(CUfunction f) {
     for (const struct CUmod_st *m = modules; m; m = m->next)
         for (int i = 0; i < m->m->nprog; i++)
             if ((void *)m->m->prog[i] == (void *)f)
@@ -195,41 +181,58 @@ static sim_program *program(CUfunction f)
     return NULL;
 }
 
-static int max_threads(const sim_program *p)
-{
+static int max_threads(const sim_program *p) {
     const ptx_func *e = p->entry;
-    long n = e->maxntid[0] ? (long)e->maxntid[0] * e->maxntid[1] * e->maxntid[2]
-           : e->reqntid[0] ? (long)e->reqntid[0] * e->reqntid[1] * e->reqntid[2] : 1024;
+    long n = e->maxntid[0]   ? (long)e->maxntid[0] * e->maxntid[1] * e->maxntid[2]
+             : e->reqntid[0] ? (long)e->reqntid[0] * e->reqntid[1] * e->reqntid[2]
+                             : 1024;
     int by_regs = 65536 / ((p->nregs * 32 + 255) & ~255) * 32;
     n = n < by_regs ? n : by_regs;
     return n < 1024 ? (int)n : 1024;
 }
 
-CUresult cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfunction f)
-{
+CUresult cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfunction f) {
     ENTER(true);
     sim_program *p = program(f);
     if (!p || !v)
         return p ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
     switch (a) {
-    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *v = max_threads(p); break;
-    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES: *v = (int)p->static_shared; break;
-    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES: *v = 0; break;
-    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES: *v = (int)p->local_bytes; break;
-    case CU_FUNC_ATTRIBUTE_NUM_REGS: *v = p->nregs; break;
-    case CU_FUNC_ATTRIBUTE_PTX_VERSION: *v = p->mod->ptx->target; break;
-    case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *v = sim_opt.cc; break;
-    case CU_FUNC_ATTRIBUTE_CACHE_MODE_CA: *v = 0; break;
+    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+        *v = max_threads(p);
+        break;
+    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
+        *v = (int)p->static_shared;
+        break;
+    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES:
+        *v = 0;
+        break;
+    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
+        *v = (int)p->local_bytes;
+        break;
+    case CU_FUNC_ATTRIBUTE_NUM_REGS:
+        *v = p->nregs;
+        break;
+    case CU_FUNC_ATTRIBUTE_PTX_VERSION:
+        *v = p->mod->ptx->target;
+        break;
+    case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
+        *v = sim_opt.cc;
+        break;
+    case CU_FUNC_ATTRIBUTE_CACHE_MODE_CA:
+        *v = 0;
+        break;
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
         *v = p->max_dyn_shared ? p->max_dyn_shared : 48 * 1024 - (int)p->static_shared;
         break;
-    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT: *v = p->carveout; break;
-    default: return CUDA_ERROR_INVALID_VALUE;
+    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+        *v = p->carveout;
+        break;
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_SUCCESS;
 }
-CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v)
-{
+CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
     ENTER(true);
     sim_program *p = program(f);
     if (!p)
@@ -247,14 +250,12 @@ CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v)
     }
     return CUDA_SUCCESS;
 }
-CUresult cuFuncSetCacheConfig(CUfunction f, CUfunc_cache c)
-{
+CUresult cuFuncSetCacheConfig(CUfunction f, CUfunc_cache c) {
     ENTER(true);
     (void)c;
     return program(f) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
-CUresult cuFuncGetName(const char **name, CUfunction f)
-{
+CUresult cuFuncGetName(const char **name, CUfunction f) {
     ENTER(true);
     sim_program *p = program(f);
     if (!p || !name)
@@ -262,8 +263,7 @@ CUresult cuFuncGetName(const char **name, CUfunction f)
     *name = p->name;
     return CUDA_SUCCESS;
 }
-CUresult cuFuncGetParamInfo(CUfunction f, size_t i, size_t *off, size_t *size)
-{
+CUresult cuFuncGetParamInfo(CUfunction f, size_t i, size_t *off, size_t *size) {
     ENTER(true);
     sim_program *p = program(f);
     if (!p)
@@ -279,30 +279,30 @@ CUresult cuFuncGetParamInfo(CUfunction f, size_t i, size_t *off, size_t *size)
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-static uint32_t dynamic_limit(const sim_program *p)
-{
-    return p->max_dyn_shared ? (uint32_t)p->max_dyn_shared
-         : p->static_shared < 48 * 1024 ? 48 * 1024 - p->static_shared : 0;
+static uint32_t dynamic_limit(const sim_program *p) {
+    return p->max_dyn_shared              ? (uint32_t)p->max_dyn_shared
+           : p->static_shared < 48 * 1024 ? 48 * 1024 - p->static_shared
+                                          : 0;
 }
 
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, CUfunction f, int threads, size_t dyn)
-{
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, CUfunction f, int threads,
+                                                     size_t dyn) {
     ENTER(true);
     sim_program *p = program(f);
     if (!p || !n || threads <= 0)
         return p ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
-    *n = dyn > dynamic_limit(p) || threads > max_threads(p) ? 0 : sim_occupancy(p, threads, (uint32_t)dyn);
+    *n = dyn > dynamic_limit(p) || threads > max_threads(p)
+             ? 0
+             : sim_occupancy(p, threads, (uint32_t)dyn);
     return CUDA_SUCCESS;
 }
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *n, CUfunction f, int threads, size_t dyn,
-                                                              unsigned int flags)
-{
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *n, CUfunction f, int threads,
+                                                              size_t dyn, unsigned int flags) {
     (void)flags;
     return cuOccupancyMaxActiveBlocksPerMultiprocessor(n, f, threads, dyn);
 }
 CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction f,
-                                          CUoccupancyB2DSize size, size_t dyn, int limit)
-{
+                                          CUoccupancyB2DSize size, size_t dyn, int limit) {
     ENTER(true);
     sim_program *p = program(f);
     if (!p || !grid || !block)
@@ -322,8 +322,11 @@ CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction f,
 
 /* ---- launches ---- */
 
-CUresult drv_launch(const sim_node *n)
-{
+CUresult drv_launch(const sim_node *n) {
+    if (!program((CUfunction)(void *)n->prog))
+        return CUDA_ERROR_INVALID_HANDLE; /* its module was unloaded since it was captured */
+    if (sim_opt.strict && !sim_mem_records())
+        return CUDA_ERROR_OUT_OF_MEMORY;
     sim_launch *l = calloc(1, sizeof *l);
     if (!l)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -350,8 +353,8 @@ CUresult drv_launch(const sim_node *n)
     return (CUresult)e;
 }
 
-static CUresult refuse(const sim_program *p, CUresult e, const char *fmt, unsigned long long a, unsigned long long b)
-{
+static CUresult refuse(const sim_program *p, CUresult e, const char *fmt, unsigned long long a,
+                       unsigned long long b) {
     char what[200];
     snprintf(what, sizeof what, fmt, a, b);
     snprintf(sim_last_msg, sizeof sim_last_msg, "kernel %s: %s", p->name, what);
@@ -359,39 +362,46 @@ static CUresult refuse(const sim_program *p, CUresult e, const char *fmt, unsign
     return e;
 }
 
-static CUresult check_limits(const sim_node *n)
-{
+static CUresult check_limits(const sim_node *n) {
     const sim_program *p = n->prog;
     uint64_t threads = (uint64_t)n->block[0] * n->block[1] * n->block[2];
     const int *req = p->entry->reqntid;
     for (int i = 0; i < 3; i++)
-        if (!n->grid[i] || !n->block[i] || n->grid[i] > (i ? 65535u : 2147483647u) || n->block[i] > (i == 2 ? 64u : 1024u))
-            return refuse(p, CUDA_ERROR_INVALID_VALUE, "grid or block dimension %llu is out of range (%llu)",
-                          (unsigned)i, i < 3 ? n->grid[i] : 0);
+        if (!n->grid[i] || !n->block[i] || n->grid[i] > (i ? 65535u : 2147483647u) ||
+            n->block[i] > (i == 2 ? 64u : 1024u))
+            return refuse(p, CUDA_ERROR_INVALID_VALUE,
+                          "grid or block dimension %llu is out of range (%llu)", (unsigned)i,
+                          i < 3 ? n->grid[i] : 0);
     if (threads > 1024)
-        return refuse(p, CUDA_ERROR_INVALID_VALUE, "%llu threads in a block, at most %llu", threads, 1024);
+        return refuse(p, CUDA_ERROR_INVALID_VALUE, "%llu threads in a block, at most %llu", threads,
+                      1024);
     if (threads > (uint64_t)max_threads(p))
-        return refuse(p, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "%llu threads in a block, the kernel takes %llu", threads,
+        return refuse(p, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "%llu threads in a block, the kernel takes %llu", threads,
                       (unsigned long long)max_threads(p));
-    if (req[0] && (n->block[0] != (unsigned)req[0] || n->block[1] != (unsigned)req[1] || n->block[2] != (unsigned)req[2]))
-        return refuse(p, CUDA_ERROR_INVALID_VALUE, "block of %llu threads, .reqntid says otherwise (%llu)", threads,
+    if (req[0] && (n->block[0] != (unsigned)req[0] || n->block[1] != (unsigned)req[1] ||
+                   n->block[2] != (unsigned)req[2]))
+        return refuse(p, CUDA_ERROR_INVALID_VALUE,
+                      "block of %llu threads, .reqntid says otherwise (%llu)", threads,
                       (unsigned long long)req[0]);
     if (n->dyn > dynamic_limit(p))
         return refuse(p, CUDA_ERROR_INVALID_VALUE,
-                      "%llu bytes of dynamic shared memory, the function's limit is %llu", n->dyn, dynamic_limit(p));
+                      "%llu bytes of dynamic shared memory, the function's limit is %llu", n->dyn,
+                      dynamic_limit(p));
     int occ = sim_occupancy(p, (int)threads, n->dyn);
     if (occ < 1)
-        return refuse(p, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "no SM can hold one block (%llu threads, %llu bytes)",
-                      threads, n->dyn + p->static_shared);
+        return refuse(p, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                      "no SM can hold one block (%llu threads, %llu bytes)", threads,
+                      n->dyn + p->static_shared);
     uint64_t ctas = (uint64_t)n->grid[0] * n->grid[1] * n->grid[2];
     if (n->cooperative && ctas > (uint64_t)occ * (uint64_t)sim_opt.sms)
-        return refuse(p, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, "cooperative grid of %llu blocks, %llu fit", ctas,
+        return refuse(p, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
+                      "cooperative grid of %llu blocks, %llu fit", ctas,
                       (unsigned long long)occ * (unsigned long long)sim_opt.sms);
     return CUDA_SUCCESS;
 }
 
-static CUresult gather(sim_node *n, void **params, void **extra)
-{
+static CUresult gather(sim_node *n, void **params, void **extra) {
     const ptx_func *e = n->prog->entry;
     if (params) {
         int i = 0;
@@ -420,9 +430,8 @@ static CUresult gather(sim_node *n, void **params, void **extra)
     return CUDA_SUCCESS;
 }
 
-static CUresult launch(CUfunction f, const unsigned *dim, unsigned dyn, CUstream s, void **params, void **extra,
-                       bool cooperative)
-{
+static CUresult launch(CUfunction f, const unsigned *dim, unsigned dyn, CUstream s, void **params,
+                       void **extra, bool cooperative) {
     ENTER(true);
     sim_node n = {.kind = NODE_KERNEL, .prog = program(f), .dyn = dyn, .cooperative = cooperative};
     if (!n.prog)
@@ -437,21 +446,19 @@ static CUresult launch(CUfunction f, const unsigned *dim, unsigned dyn, CUstream
     return r ? r : drv_submit(s, &n);
 }
 
-CUresult cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx,
-                        unsigned int by, unsigned int bz, unsigned int dyn, CUstream s, void **params, void **extra)
-{
+CUresult cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz,
+                        unsigned int bx, unsigned int by, unsigned int bz, unsigned int dyn,
+                        CUstream s, void **params, void **extra) {
     const unsigned dim[6] = {gx, gy, gz, bx, by, bz};
     return launch(f, dim, dyn, s, params, extra, false);
 }
 CUresult cuLaunchCooperativeKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz,
-                                   unsigned int bx, unsigned int by, unsigned int bz, unsigned int dyn,
-                                   CUstream s, void **params)
-{
+                                   unsigned int bx, unsigned int by, unsigned int bz,
+                                   unsigned int dyn, CUstream s, void **params) {
     const unsigned dim[6] = {gx, gy, gz, bx, by, bz};
     return launch(f, dim, dyn, s, params, NULL, true);
 }
-CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra)
-{
+CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
     ENTER(true);
     bool coop = false;
     if (!c)
@@ -461,18 +468,19 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, 
         if (a->id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
             coop = a->value.cooperative != 0;
         else if (a->id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION &&
-                 (a->value.clusterDim.x > 1 || a->value.clusterDim.y > 1 || a->value.clusterDim.z > 1))
+                 (a->value.clusterDim.x > 1 || a->value.clusterDim.y > 1 ||
+                  a->value.clusterDim.z > 1))
             return CUDA_ERROR_NOT_SUPPORTED;
     }
-    const unsigned dim[6] = {c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY, c->blockDimZ};
+    const unsigned dim[6] = {c->gridDimX,  c->gridDimY,  c->gridDimZ,
+                             c->blockDimX, c->blockDimY, c->blockDimZ};
     return launch(f, dim, c->sharedMemBytes, c->hStream, params, extra, coop);
 }
 
 /* ---- symbols by name ---- */
 
 void *drv_symbol(const char *name, int version);
-void *drv_symbol(const char *name, int version)
-{
+void *drv_symbol(const char *name, int version) {
     static const char *const suffix[] = {"_v4", "_v3", "_v2", ""};
     Dl_info info;
     (void)version;
@@ -495,7 +503,6 @@ void *drv_symbol(const char *name, int version)
 }
 #undef cuGetProcAddress
 CUresult SIM_API cuGetProcAddress(const char *name, void **fn, int version, cuuint64_t flags);
-CUresult SIM_API cuGetProcAddress(const char *name, void **fn, int version, cuuint64_t flags)
-{
+CUresult SIM_API cuGetProcAddress(const char *name, void **fn, int version, cuuint64_t flags) {
     return cuGetProcAddress_v2(name, fn, version, flags, NULL);
 }

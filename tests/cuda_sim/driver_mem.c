@@ -14,8 +14,7 @@ typedef struct host_block {
 } host_block;
 static host_block *host_list;
 
-void drv_host_reset(void)
-{
+void drv_host_reset(void) {
     while (host_list) {
         host_block *b = host_list;
         host_list = b->next;
@@ -25,8 +24,7 @@ void drv_host_reset(void)
     }
 }
 
-CUresult cuMemAlloc(CUdeviceptr *p, size_t n)
-{
+CUresult cuMemAlloc(CUdeviceptr *p, size_t n) {
     ENTER(true);
     CUresult r = drv_no_capture();
     if (r)
@@ -42,8 +40,7 @@ CUresult cuMemAlloc(CUdeviceptr *p, size_t n)
     return CUDA_SUCCESS;
 }
 
-CUresult cuMemFree(CUdeviceptr p)
-{
+CUresult cuMemFree(CUdeviceptr p) {
     ENTER(true);
     CUresult r = drv_no_capture();
     if (r || !p)
@@ -54,8 +51,7 @@ CUresult cuMemFree(CUdeviceptr p)
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-CUresult cuMemAllocAsync(CUdeviceptr *p, size_t n, CUstream s)
-{
+CUresult cuMemAllocAsync(CUdeviceptr *p, size_t n, CUstream s) {
     struct CUstream_st *st;
     CUresult r = drv_stream(s, &st);
     if (r)
@@ -64,8 +60,7 @@ CUresult cuMemAllocAsync(CUdeviceptr *p, size_t n, CUstream s)
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     return cuMemAlloc(p, n);
 }
-CUresult cuMemFreeAsync(CUdeviceptr p, CUstream s)
-{
+CUresult cuMemFreeAsync(CUdeviceptr p, CUstream s) {
     struct CUstream_st *st;
     CUresult r = drv_stream(s, &st);
     if (r)
@@ -75,8 +70,7 @@ CUresult cuMemFreeAsync(CUdeviceptr p, CUstream s)
     return cuMemFree(p);
 }
 
-CUresult cuMemGetInfo(size_t *free_, size_t *total)
-{
+CUresult cuMemGetInfo(size_t *free_, size_t *total) {
     ENTER(true);
     if (free_)
         *free_ = sim_mem.limit - sim_mem.used;
@@ -85,8 +79,7 @@ CUresult cuMemGetInfo(size_t *free_, size_t *total)
     return CUDA_SUCCESS;
 }
 
-CUresult cuMemGetAddressRange(CUdeviceptr *base, size_t *n, CUdeviceptr p)
-{
+CUresult cuMemGetAddressRange(CUdeviceptr *base, size_t *n, CUdeviceptr p) {
     ENTER(true);
     const sim_alloc *a = sim_mem_find(p, 1, NULL, 0);
     if (!a)
@@ -100,8 +93,7 @@ CUresult cuMemGetAddressRange(CUdeviceptr *base, size_t *n, CUdeviceptr p)
 
 /* ---- host memory ---- */
 
-static CUresult host_add(void *p, size_t n, bool registered)
-{
+static CUresult host_add(void *p, size_t n, bool registered) {
     host_block *b = calloc(1, sizeof *b);
     if (!b)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -109,8 +101,7 @@ static CUresult host_add(void *p, size_t n, bool registered)
     host_list = b;
     return CUDA_SUCCESS;
 }
-static CUresult host_remove(void *p, bool registered)
-{
+static CUresult host_remove(void *p, bool registered) {
     for (host_block **q = &host_list; *q; q = &(*q)->next)
         if ((*q)->p == p && (*q)->registered == registered) {
             host_block *b = *q;
@@ -122,8 +113,7 @@ static CUresult host_remove(void *p, bool registered)
         }
     return CUDA_ERROR_INVALID_VALUE;
 }
-CUresult cuMemHostAlloc(void **p, size_t n, unsigned int flags)
-{
+CUresult cuMemHostAlloc(void **p, size_t n, unsigned int flags) {
     ENTER(true);
     (void)flags;
     if (!p || !n)
@@ -140,29 +130,24 @@ CUresult cuMemHostAlloc(void **p, size_t n, unsigned int flags)
     *p = q;
     return CUDA_SUCCESS;
 }
-CUresult cuMemAllocHost(void **p, size_t n)
-{
+CUresult cuMemAllocHost(void **p, size_t n) {
     return cuMemHostAlloc(p, n, 0);
 }
-CUresult cuMemFreeHost(void *p)
-{
+CUresult cuMemFreeHost(void *p) {
     ENTER(true);
     return p ? host_remove(p, false) : CUDA_SUCCESS;
 }
-CUresult cuMemHostRegister(void *p, size_t n, unsigned int flags)
-{
+CUresult cuMemHostRegister(void *p, size_t n, unsigned int flags) {
     ENTER(true);
     (void)flags;
     return p && n ? host_add(p, n, true) : CUDA_ERROR_INVALID_VALUE;
 }
-CUresult cuMemHostUnregister(void *p)
-{
+CUresult cuMemHostUnregister(void *p) {
     ENTER(true);
     return host_remove(p, true);
 }
 
-CUresult cuPointerGetAttribute(void *out, CUpointer_attribute at, CUdeviceptr p)
-{
+CUresult cuPointerGetAttribute(void *out, CUpointer_attribute at, CUdeviceptr p) {
     ENTER(true);
     if (!out)
         return CUDA_ERROR_INVALID_VALUE;
@@ -176,26 +161,33 @@ CUresult cuPointerGetAttribute(void *out, CUpointer_attribute at, CUdeviceptr p)
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
         *(unsigned *)out = a ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: *(int *)out = 0; return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_IS_MANAGED: *(unsigned *)out = 0; return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+        *(int *)out = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        *(unsigned *)out = 0;
+        return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
         *(uint64_t *)out = a ? a->lo : (uintptr_t)h->p;
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE: *(size_t *)out = a ? a->size : h->n; return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+        *(size_t *)out = a ? a->size : h->n;
+        return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
         if (!a)
             return CUDA_ERROR_INVALID_VALUE;
         *(uint64_t *)out = p;
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_CONTEXT: return cuCtxGetCurrent(out);
-    default: return CUDA_ERROR_INVALID_VALUE;
+    case CU_POINTER_ATTRIBUTE_CONTEXT:
+        return cuCtxGetCurrent(out);
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
     }
 }
 
 /* ---- copies ---- */
 
-static CUresult range(uint64_t p, size_t n, const char *what)
-{
+static CUresult range(uint64_t p, size_t n, const char *what) {
     char why[160];
     if (sim_mem_find(p, n, why, sizeof why))
         return CUDA_SUCCESS;
@@ -203,15 +195,15 @@ static CUresult range(uint64_t p, size_t n, const char *what)
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-SIM_API void *cuda_sim_range(CUdeviceptr p, size_t n, int access)
-{
+SIM_API void *cuda_sim_range(CUdeviceptr p, size_t n, int access) {
     if (range(p, n, "library access"))
         return NULL;
     uint8_t *v = sim_mem.valid + (p - SIM_DEV_BASE);
     if ((access & 1) && sim_opt.strict) {
         const uint8_t *bad = memchr(v, 0, n);
         if (bad) {
-            sim_complain("library read of uninitialised device memory at 0x%llx", (unsigned long long)(p + (uint64_t)(bad - v)));
+            sim_complain("library read of uninitialised device memory at 0x%llx",
+                         (unsigned long long)(p + (uint64_t)(bad - v)));
             return NULL;
         }
     }
@@ -221,8 +213,7 @@ SIM_API void *cuda_sim_range(CUdeviceptr p, size_t n, int access)
 }
 
 /* Checks the ranges when called, as a driver does; how: 0 HtoD, 1 DtoH, 2 DtoD. */
-static CUresult check_copy(const sim_node *n)
-{
+static CUresult check_copy(const sim_node *n) {
     CUresult r = CUDA_SUCCESS;
     if ((n->how == 0 && !n->src) || (n->how == 1 && !n->dst))
         return CUDA_ERROR_INVALID_VALUE;
@@ -233,8 +224,7 @@ static CUresult check_copy(const sim_node *n)
     return r;
 }
 
-CUresult drv_copy(const sim_node *n)
-{
+CUresult drv_copy(const sim_node *n) {
     CUresult r = check_copy(n);
     if (r)
         return r;
@@ -250,8 +240,7 @@ CUresult drv_copy(const sim_node *n)
     return CUDA_SUCCESS;
 }
 
-CUresult drv_set(const sim_node *n)
-{
+CUresult drv_set(const sim_node *n) {
     CUresult r = range(n->d, n->n * (size_t)n->how, "memset");
     if (r)
         return r;
@@ -264,8 +253,7 @@ CUresult drv_set(const sim_node *n)
     return CUDA_SUCCESS;
 }
 
-static CUresult copy(sim_node *n, CUstream s, bool async)
-{
+static CUresult copy(sim_node *n, CUstream s, bool async) {
     ENTER(true);
     n->kind = NODE_COPY;
     if (!n->n)
@@ -278,43 +266,35 @@ static CUresult copy(sim_node *n, CUstream s, bool async)
     return r ? r : drv_submit(s, n);
 }
 
-CUresult cuMemcpyHtoD(CUdeviceptr d, const void *s, size_t n)
-{
+CUresult cuMemcpyHtoD(CUdeviceptr d, const void *s, size_t n) {
     sim_node k = {.d = d, .src = s, .n = n, .how = 0};
     return copy(&k, NULL, false);
 }
-CUresult cuMemcpyDtoH(void *d, CUdeviceptr s, size_t n)
-{
+CUresult cuMemcpyDtoH(void *d, CUdeviceptr s, size_t n) {
     sim_node k = {.dst = d, .s = s, .n = n, .how = 1};
     return copy(&k, NULL, false);
 }
-CUresult cuMemcpyDtoD(CUdeviceptr d, CUdeviceptr s, size_t n)
-{
+CUresult cuMemcpyDtoD(CUdeviceptr d, CUdeviceptr s, size_t n) {
     sim_node k = {.d = d, .s = s, .n = n, .how = 2};
     return copy(&k, NULL, false);
 }
-CUresult cuMemcpyHtoDAsync(CUdeviceptr d, const void *s, size_t n, CUstream st)
-{
+CUresult cuMemcpyHtoDAsync(CUdeviceptr d, const void *s, size_t n, CUstream st) {
     sim_node k = {.d = d, .src = s, .n = n, .how = 0};
     return copy(&k, st, true);
 }
-CUresult cuMemcpyDtoHAsync(void *d, CUdeviceptr s, size_t n, CUstream st)
-{
+CUresult cuMemcpyDtoHAsync(void *d, CUdeviceptr s, size_t n, CUstream st) {
     sim_node k = {.dst = d, .s = s, .n = n, .how = 1};
     return copy(&k, st, true);
 }
-CUresult cuMemcpyDtoDAsync(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream st)
-{
+CUresult cuMemcpyDtoDAsync(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream st) {
     sim_node k = {.d = d, .s = s, .n = n, .how = 2};
     return copy(&k, st, true);
 }
 
-static bool on_device(CUdeviceptr p)
-{
+static bool on_device(CUdeviceptr p) {
     return p >= SIM_DEV_BASE && p < SIM_DEV_BASE + sim_mem.arena_size;
 }
-static CUresult copy_any(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream st, bool async)
-{
+static CUresult copy_any(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream st, bool async) {
     sim_node k = {.n = n};
     if (!on_device(d) && !on_device(s))
         return CUDA_ERROR_INVALID_VALUE;
@@ -324,17 +304,14 @@ static CUresult copy_any(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream st, bo
     k.dst = (void *)(uintptr_t)d;
     return copy(&k, st, async);
 }
-CUresult cuMemcpy(CUdeviceptr d, CUdeviceptr s, size_t n)
-{
+CUresult cuMemcpy(CUdeviceptr d, CUdeviceptr s, size_t n) {
     return copy_any(d, s, n, NULL, false);
 }
-CUresult cuMemcpyAsync(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream st)
-{
+CUresult cuMemcpyAsync(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream st) {
     return copy_any(d, s, n, st, true);
 }
 
-static CUresult set(CUdeviceptr d, uint32_t v, size_t n, int bytes, CUstream st, bool async)
-{
+static CUresult set(CUdeviceptr d, uint32_t v, size_t n, int bytes, CUstream st, bool async) {
     ENTER(true);
     sim_node k = {.kind = NODE_SET, .d = d, .value = v, .n = n, .how = bytes};
     if (!n)
@@ -346,27 +323,21 @@ static CUresult set(CUdeviceptr d, uint32_t v, size_t n, int bytes, CUstream st,
         r = range(d, n * (size_t)bytes, "memset");
     return r ? r : drv_submit(st, &k);
 }
-CUresult cuMemsetD8(CUdeviceptr d, unsigned char v, size_t n)
-{
+CUresult cuMemsetD8(CUdeviceptr d, unsigned char v, size_t n) {
     return set(d, v, n, 1, NULL, false);
 }
-CUresult cuMemsetD16(CUdeviceptr d, unsigned short v, size_t n)
-{
+CUresult cuMemsetD16(CUdeviceptr d, unsigned short v, size_t n) {
     return set(d, v, n, 2, NULL, false);
 }
-CUresult cuMemsetD32(CUdeviceptr d, unsigned int v, size_t n)
-{
+CUresult cuMemsetD32(CUdeviceptr d, unsigned int v, size_t n) {
     return set(d, v, n, 4, NULL, false);
 }
-CUresult cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, CUstream s)
-{
+CUresult cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, CUstream s) {
     return set(d, v, n, 1, s, true);
 }
-CUresult cuMemsetD16Async(CUdeviceptr d, unsigned short v, size_t n, CUstream s)
-{
+CUresult cuMemsetD16Async(CUdeviceptr d, unsigned short v, size_t n, CUstream s) {
     return set(d, v, n, 2, s, true);
 }
-CUresult cuMemsetD32Async(CUdeviceptr d, unsigned int v, size_t n, CUstream s)
-{
+CUresult cuMemsetD32Async(CUdeviceptr d, unsigned int v, size_t n, CUstream s) {
     return set(d, v, n, 4, s, true);
 }

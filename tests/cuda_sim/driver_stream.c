@@ -1,4 +1,5 @@
-/* Streams, events, capture, graphs. Work runs when it is submitted: one of the orders a stream allows. */
+/* Streams, events, capture, graphs. Work runs when it is submitted: one of the orders a stream
+ * allows. */
 #include "driver.h"
 
 #include "cuda_sim.h"
@@ -10,8 +11,7 @@ static struct CUstream_st legacy = {.magic = MAGIC_STREAM}, per_thread = {.magic
 static int global_captures; /* captures in the global mode */
 static int blocking_captures;
 
-CUresult drv_stream(CUstream s, struct CUstream_st **out)
-{
+CUresult drv_stream(CUstream s, struct CUstream_st **out) {
     if (!s || s == CU_STREAM_LEGACY)
         s = &legacy;
     else if (s == CU_STREAM_PER_THREAD)
@@ -22,18 +22,15 @@ CUresult drv_stream(CUstream s, struct CUstream_st **out)
     return CUDA_SUCCESS;
 }
 
-bool drv_capturing(struct CUstream_st *s)
-{
+bool drv_capturing(struct CUstream_st *s) {
     return s->capture != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
-CUresult drv_no_capture(void)
-{
+CUresult drv_no_capture(void) {
     return global_captures ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : CUDA_SUCCESS;
 }
 
-sim_node *drv_graph_add(struct CUgraph_st *g)
-{
+sim_node *drv_graph_add(struct CUgraph_st *g) {
     if (g->n == g->cap) {
         size_t cap = g->cap ? g->cap * 2 : 16;
         sim_node *a = realloc(g->node, cap * sizeof *a);
@@ -45,8 +42,7 @@ sim_node *drv_graph_add(struct CUgraph_st *g)
     return &g->node[g->n++];
 }
 
-static CUresult drv_call(const sim_node *n)
-{
+static CUresult drv_call(const sim_node *n) {
     uint8_t *arg = malloc(sizeof n->params);
     if (!arg)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -58,18 +54,21 @@ static CUresult drv_call(const sim_node *n)
     return r ? CUDA_ERROR_LAUNCH_FAILED : CUDA_SUCCESS;
 }
 
-CUresult drv_run_node(const sim_node *n)
-{
+CUresult drv_run_node(const sim_node *n) {
     switch (n->kind) {
-    case NODE_KERNEL: return drv_launch(n);
-    case NODE_COPY: return drv_copy(n);
-    case NODE_SET: return drv_set(n);
-    default: return drv_call(n);
+    case NODE_KERNEL:
+        return drv_launch(n);
+    case NODE_COPY:
+        return drv_copy(n);
+    case NODE_SET:
+        return drv_set(n);
+    default:
+        return drv_call(n);
     }
 }
 
-SIM_API CUresult cuda_sim_enqueue(CUstream s, int (*fn)(void *), const void *arg, size_t n, int *status)
-{
+SIM_API CUresult cuda_sim_enqueue(CUstream s, int (*fn)(void *), const void *arg, size_t n,
+                                  int *status) {
     ENTER(true);
     sim_node k = {.kind = NODE_CALL, .fn = fn, .status = status};
     if (n > sizeof k.params)
@@ -79,8 +78,7 @@ SIM_API CUresult cuda_sim_enqueue(CUstream s, int (*fn)(void *), const void *arg
     return drv_submit(s, &k);
 }
 
-CUresult drv_submit(CUstream s, const sim_node *n)
-{
+CUresult drv_submit(CUstream s, const sim_node *n) {
     struct CUstream_st *st;
     CUresult r = drv_stream(s, &st);
     if (r)
@@ -104,8 +102,7 @@ CUresult drv_submit(CUstream s, const sim_node *n)
 
 /* ---- streams ---- */
 
-CUresult cuStreamCreateWithPriority(CUstream *s, unsigned int flags, int priority)
-{
+CUresult cuStreamCreateWithPriority(CUstream *s, unsigned int flags, int priority) {
     ENTER(true);
     if (!s || flags > 1)
         return CUDA_ERROR_INVALID_VALUE;
@@ -118,12 +115,10 @@ CUresult cuStreamCreateWithPriority(CUstream *s, unsigned int flags, int priorit
     *s = n;
     return CUDA_SUCCESS;
 }
-CUresult cuStreamCreate(CUstream *s, unsigned int flags)
-{
+CUresult cuStreamCreate(CUstream *s, unsigned int flags) {
     return cuStreamCreateWithPriority(s, flags, 0);
 }
-CUresult cuStreamDestroy(CUstream s)
-{
+CUresult cuStreamDestroy(CUstream s) {
     ENTER(false);
     if (!s || s == CU_STREAM_LEGACY || s == CU_STREAM_PER_THREAD || s->magic != MAGIC_STREAM)
         return CUDA_ERROR_INVALID_HANDLE;
@@ -131,8 +126,7 @@ CUresult cuStreamDestroy(CUstream s)
     free(s);
     return CUDA_SUCCESS;
 }
-CUresult cuStreamSynchronize(CUstream s)
-{
+CUresult cuStreamSynchronize(CUstream s) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -142,12 +136,10 @@ CUresult cuStreamSynchronize(CUstream s)
     }
     return r;
 }
-CUresult cuStreamQuery(CUstream s)
-{
+CUresult cuStreamQuery(CUstream s) {
     return cuStreamSynchronize(s);
 }
-CUresult cuStreamGetFlags(CUstream s, unsigned int *f)
-{
+CUresult cuStreamGetFlags(CUstream s, unsigned int *f) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -155,8 +147,7 @@ CUresult cuStreamGetFlags(CUstream s, unsigned int *f)
         *f = st->flags;
     return r;
 }
-CUresult cuStreamGetPriority(CUstream s, int *p)
-{
+CUresult cuStreamGetPriority(CUstream s, int *p) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -164,13 +155,11 @@ CUresult cuStreamGetPriority(CUstream s, int *p)
         *p = st->priority;
     return r;
 }
-CUresult cuStreamGetCtx(CUstream s, CUcontext *c)
-{
+CUresult cuStreamGetCtx(CUstream s, CUcontext *c) {
     (void)s;
     return cuCtxGetCurrent(c);
 }
-CUresult cuStreamAddCallback(CUstream s, CUstreamCallback fn, void *arg, unsigned int flags)
-{
+CUresult cuStreamAddCallback(CUstream s, CUstreamCallback fn, void *arg, unsigned int flags) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -181,8 +170,7 @@ CUresult cuStreamAddCallback(CUstream s, CUstreamCallback fn, void *arg, unsigne
     fn(s, CUDA_SUCCESS, arg);
     return CUDA_SUCCESS;
 }
-CUresult cuLaunchHostFunc(CUstream s, CUhostFn fn, void *arg)
-{
+CUresult cuLaunchHostFunc(CUstream s, CUhostFn fn, void *arg) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -196,8 +184,7 @@ CUresult cuLaunchHostFunc(CUstream s, CUhostFn fn, void *arg)
 
 /* ---- events ---- */
 
-CUresult cuEventCreate(CUevent *e, unsigned int flags)
-{
+CUresult cuEventCreate(CUevent *e, unsigned int flags) {
     ENTER(true);
     if (!e)
         return CUDA_ERROR_INVALID_VALUE;
@@ -209,12 +196,10 @@ CUresult cuEventCreate(CUevent *e, unsigned int flags)
     *e = n;
     return CUDA_SUCCESS;
 }
-static bool is_event(const struct CUevent_st *e)
-{
+static bool is_event(const struct CUevent_st *e) {
     return e && e->magic == MAGIC_EVENT;
 }
-CUresult cuEventDestroy(CUevent e)
-{
+CUresult cuEventDestroy(CUevent e) {
     ENTER(false);
     if (!is_event(e))
         return CUDA_ERROR_INVALID_HANDLE;
@@ -222,8 +207,7 @@ CUresult cuEventDestroy(CUevent e)
     free(e);
     return CUDA_SUCCESS;
 }
-CUresult cuEventRecord(CUevent e, CUstream s)
-{
+CUresult cuEventRecord(CUevent e, CUstream s) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -234,24 +218,20 @@ CUresult cuEventRecord(CUevent e, CUstream s)
     e->at = drv_now();
     return CUDA_SUCCESS;
 }
-CUresult cuEventRecordWithFlags(CUevent e, CUstream s, unsigned int f)
-{
+CUresult cuEventRecordWithFlags(CUevent e, CUstream s, unsigned int f) {
     (void)f;
     return cuEventRecord(e, s);
 }
-CUresult cuEventSynchronize(CUevent e)
-{
+CUresult cuEventSynchronize(CUevent e) {
     ENTER(true);
     if (!is_event(e))
         return CUDA_ERROR_INVALID_HANDLE;
     return e->graph ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : CUDA_SUCCESS;
 }
-CUresult cuEventQuery(CUevent e)
-{
+CUresult cuEventQuery(CUevent e) {
     return cuEventSynchronize(e);
 }
-CUresult cuEventElapsedTime(float *ms, CUevent a, CUevent b)
-{
+CUresult cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
     ENTER(true);
     if (!is_event(a) || !is_event(b) || !ms)
         return CUDA_ERROR_INVALID_HANDLE;
@@ -262,12 +242,10 @@ CUresult cuEventElapsedTime(float *ms, CUevent a, CUevent b)
 }
 #undef cuEventElapsedTime
 CUresult SIM_API cuEventElapsedTime(float *ms, CUevent a, CUevent b);
-CUresult SIM_API cuEventElapsedTime(float *ms, CUevent a, CUevent b)
-{
+CUresult SIM_API cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
     return cuEventElapsedTime_v2(ms, a, b);
 }
-CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned int flags)
-{
+CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned int flags) {
     struct CUstream_st *st;
     ENTER(true);
     (void)flags;
@@ -284,8 +262,7 @@ CUresult cuStreamWaitEvent(CUstream s, CUevent e, unsigned int flags)
 
 /* ---- capture and graphs ---- */
 
-CUresult cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode)
-{
+CUresult cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -307,8 +284,7 @@ CUresult cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode)
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamEndCapture(CUstream s, CUgraph *g)
-{
+CUresult cuStreamEndCapture(CUstream s, CUgraph *g) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -329,8 +305,7 @@ CUresult cuStreamEndCapture(CUstream s, CUgraph *g)
     return bad ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS;
 }
 
-CUresult cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *c)
-{
+CUresult cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *c) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -339,11 +314,10 @@ CUresult cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *c)
     *c = st->capture;
     return CUDA_SUCCESS;
 }
-CUresult SIM_API cuStreamGetCaptureInfo_v2(CUstream s, CUstreamCaptureStatus *c, cuuint64_t *id, CUgraph *g,
-                                           const CUgraphNode **deps, size_t *n);
-CUresult SIM_API cuStreamGetCaptureInfo_v2(CUstream s, CUstreamCaptureStatus *c, cuuint64_t *id, CUgraph *g,
-                                           const CUgraphNode **deps, size_t *n)
-{
+CUresult SIM_API cuStreamGetCaptureInfo_v2(CUstream s, CUstreamCaptureStatus *c, cuuint64_t *id,
+                                           CUgraph *g, const CUgraphNode **deps, size_t *n);
+CUresult SIM_API cuStreamGetCaptureInfo_v2(CUstream s, CUstreamCaptureStatus *c, cuuint64_t *id,
+                                           CUgraph *g, const CUgraphNode **deps, size_t *n) {
     struct CUstream_st *st = NULL;
     CUresult r = cuStreamIsCapturing(s, c);
     if (r)
@@ -360,8 +334,7 @@ CUresult SIM_API cuStreamGetCaptureInfo_v2(CUstream s, CUstreamCaptureStatus *c,
         *n = 0;
     return CUDA_SUCCESS;
 }
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *m)
-{
+CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *m) {
     ENTER(false);
     static _Thread_local CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
     if (!m)
@@ -372,12 +345,10 @@ CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *m)
     return CUDA_SUCCESS;
 }
 
-static bool is_graph(const struct CUgraph_st *g)
-{
+static bool is_graph(const struct CUgraph_st *g) {
     return g && g->magic == MAGIC_GRAPH;
 }
-CUresult cuGraphCreate(CUgraph *g, unsigned int flags)
-{
+CUresult cuGraphCreate(CUgraph *g, unsigned int flags) {
     ENTER(true);
     if (!g || flags)
         return CUDA_ERROR_INVALID_VALUE;
@@ -387,8 +358,7 @@ CUresult cuGraphCreate(CUgraph *g, unsigned int flags)
     (*g)->magic = MAGIC_GRAPH;
     return CUDA_SUCCESS;
 }
-CUresult cuGraphDestroy(CUgraph g)
-{
+CUresult cuGraphDestroy(CUgraph g) {
     if (!is_graph(g))
         return CUDA_ERROR_INVALID_VALUE;
     g->magic = 0;
@@ -396,8 +366,7 @@ CUresult cuGraphDestroy(CUgraph g)
     free(g);
     return CUDA_SUCCESS;
 }
-CUresult cuGraphGetNodes(CUgraph g, CUgraphNode *nodes, size_t *n)
-{
+CUresult cuGraphGetNodes(CUgraph g, CUgraphNode *nodes, size_t *n) {
     ENTER(true);
     if (!is_graph(g) || !n)
         return CUDA_ERROR_INVALID_VALUE;
@@ -406,8 +375,7 @@ CUresult cuGraphGetNodes(CUgraph g, CUgraphNode *nodes, size_t *n)
     *n = g->n;
     return CUDA_SUCCESS;
 }
-CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags)
-{
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long flags) {
     ENTER(true);
     (void)flags;
     if (!e || !is_graph(g))
@@ -427,23 +395,22 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long lo
     *e = x;
     return CUDA_SUCCESS;
 }
-CUresult SIM_API cuGraphInstantiate_v2(CUgraphExec *e, CUgraph g, CUgraphNode *bad, char *log, size_t n);
-CUresult SIM_API cuGraphInstantiate_v2(CUgraphExec *e, CUgraph g, CUgraphNode *bad, char *log, size_t n)
-{
+CUresult SIM_API cuGraphInstantiate_v2(CUgraphExec *e, CUgraph g, CUgraphNode *bad, char *log,
+                                       size_t n);
+CUresult SIM_API cuGraphInstantiate_v2(CUgraphExec *e, CUgraph g, CUgraphNode *bad, char *log,
+                                       size_t n) {
     if (bad)
         *bad = NULL;
     if (log && n)
         *log = 0;
     return cuGraphInstantiateWithFlags(e, g, 0);
 }
-CUresult cuGraphUpload(CUgraphExec e, CUstream s)
-{
+CUresult cuGraphUpload(CUgraphExec e, CUstream s) {
     ENTER(true);
     (void)s;
     return e && e->magic == MAGIC_EXEC ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
-CUresult cuGraphLaunch(CUgraphExec e, CUstream s)
-{
+CUresult cuGraphLaunch(CUgraphExec e, CUstream s) {
     struct CUstream_st *st;
     ENTER(true);
     CUresult r = drv_stream(s, &st);
@@ -453,8 +420,7 @@ CUresult cuGraphLaunch(CUgraphExec e, CUstream s)
         r = drv_submit(s, &e->g->node[i]);
     return r;
 }
-CUresult cuGraphExecDestroy(CUgraphExec e)
-{
+CUresult cuGraphExecDestroy(CUgraphExec e) {
     if (!e || e->magic != MAGIC_EXEC)
         return CUDA_ERROR_INVALID_VALUE;
     e->magic = 0;

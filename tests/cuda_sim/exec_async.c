@@ -6,9 +6,8 @@
 
 /* ---- cp.async ---- */
 
-static void copy_later(sim_warp *w, const sim_insn *in, uint32_t lane, uint32_t dst, const uint8_t *src,
-                       unsigned have)
-{
+static void copy_later(sim_warp *w, const sim_insn *in, uint32_t lane, uint32_t dst,
+                       const uint8_t *src, unsigned have) {
     sim_cta *c = w->cta;
     if (w->ncopy == w->cap_copy) {
         w->cap_copy = w->cap_copy ? w->cap_copy * 2 : 256;
@@ -17,7 +16,8 @@ static void copy_later(sim_warp *w, const sim_insn *in, uint32_t lane, uint32_t 
             abort();
     }
     sim_copy *k = &w->copy[w->ncopy++];
-    *k = (sim_copy){.group = w->group[lane], .dst = dst, .lane = (uint8_t)lane, .size = in->bytes, .in = in};
+    *k = (sim_copy){
+        .group = w->group[lane], .dst = dst, .lane = (uint8_t)lane, .size = in->bytes, .in = in};
     if (have)
         memcpy(k->data, src, have);
     memset(c->smem + dst, 0xa5, in->bytes); /* poison until the wait */
@@ -26,8 +26,7 @@ static void copy_later(sim_warp *w, const sim_insn *in, uint32_t lane, uint32_t 
 }
 
 /* imm: 0 no size operand, 1 size in c, 2 predicate in c (true: write zeros) */
-static unsigned source_bytes(const sim_warp *w, const sim_insn *in, uint32_t l)
-{
+static unsigned source_bytes(const sim_warp *w, const sim_insn *in, uint32_t l) {
     if (in->imm == 1) {
         uint32_t n = sim_r32(w, in->c)[l];
         return n > in->bytes ? in->bytes : n;
@@ -37,8 +36,7 @@ static unsigned source_bytes(const sim_warp *w, const sim_insn *in, uint32_t l)
     return in->bytes;
 }
 
-EXEC(cp_async)
-{
+EXEC(cp_async) {
     uint32_t off[SIM_LANES];
     uint64_t addr[SIM_LANES];
     uint8_t *dst[SIM_LANES], *src[SIM_LANES], *part[SIM_LANES];
@@ -47,15 +45,16 @@ EXEC(cp_async)
     sim_addresses(w, in, addr);
     for (int i = 0; i < SIM_LANES; i++) {
         uint64_t a = addr[i];
-        off[i] = (uint32_t)(in->abits == 64 && a - SIM_SHARED_BASE < SIM_WINDOW ? a - SIM_SHARED_BASE : a);
+        off[i] =
+            (uint32_t)(in->abits == 64 && a - SIM_SHARED_BASE < SIM_WINDOW ? a - SIM_SHARED_BASE
+                                                                           : a);
         addr[i] = a64[i] + (uint64_t)goff;
     }
     uint32_t full = 0;
     EACH_LANE(m, l) full |= (uint32_t)(source_bytes(w, in, l) == in->bytes) << l;
     if (full)
         sim_access_global(w, in, full, addr, in->bytes, ACC_READ, src);
-    EACH_LANE(m & ~full, l)
-    {
+    EACH_LANE(m & ~full, l) {
         unsigned n = source_bytes(w, in, l);
         if (addr[l] & (in->bytes - 1u))
             sim_fault(w, in, (int)l, addr[l], SIM_ERR_MISALIGNED, "misaligned cp.async source");
@@ -69,8 +68,7 @@ EXEC(cp_async)
         }
     }
     sim_access_shared(w, in, m, off, in->bytes, ACC_WRITE, dst);
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         unsigned n = source_bytes(w, in, l);
         if (w->run->strict) {
             copy_later(w, in, l, off[l], n ? src[l] : NULL, n);
@@ -83,15 +81,14 @@ EXEC(cp_async)
     }
 }
 
-EXEC(cp_commit)
-{
+EXEC(cp_commit) {
     (void)in;
     EACH_LANE(m, l) w->group[l]++;
 }
 
-/* Delivers the copies of the lanes in m but for the latest `keep` committed groups; keep < 0: all. */
-void sim_deliver(sim_warp *w, uint32_t m, int keep)
-{
+/* Delivers the copies of the lanes in m but for the latest `keep` committed groups; keep < 0: all.
+ */
+void sim_deliver(sim_warp *w, uint32_t m, int keep) {
     sim_cta *c = w->cta;
     int n = 0;
     for (int i = 0; i < w->ncopy; i++) {
@@ -118,9 +115,9 @@ EXEC(cp_wait) /* imm: groups that may stay in flight; all ones: none, committed 
         sim_deliver(w, m, in->imm == ~0u ? -1 : (int)in->imm);
 }
 
-static void dec_cp(sim_dec *d, const ptx_insn *in)
-{
-    if (!ptx_has(in, "async") || ptx_has(in, "bulk") || ptx_has(in, "mbarrier") || ptx_has(in, "reduce"))
+static void dec_cp(sim_dec *d, const ptx_insn *in) {
+    if (!ptx_has(in, "async") || ptx_has(in, "bulk") || ptx_has(in, "mbarrier") ||
+        ptx_has(in, "reduce"))
         dec_bad(d, "unknown opcode %s", in->op);
     dec_need(d, 80, "cp.async");
     if (ptx_has(in, "commit_group")) {
@@ -166,8 +163,7 @@ static void dec_cp(sim_dec *d, const ptx_insn *in)
 
 /* ---- matrices of 8x8 16-bit elements ---- */
 
-static void row_offsets(sim_warp *w, const sim_insn *in, uint32_t *off)
-{
+static void row_offsets(sim_warp *w, const sim_insn *in, uint32_t *off) {
     uint64_t addr[SIM_LANES];
     sim_addresses(w, in, addr);
     for (int i = 0; i < 8 * in->vec; i++) {
@@ -181,19 +177,16 @@ static void row_offsets(sim_warp *w, const sim_insn *in, uint32_t *off)
     }
 }
 
-static uint32_t row_mask(const sim_insn *in)
-{
+static uint32_t row_mask(const sim_insn *in) {
     return in->vec == 4 ? SIM_FULL : (1u << (8 * in->vec)) - 1u;
 }
 
-static void need_warp(sim_warp *w, const sim_insn *in, uint32_t m)
-{
+static void need_warp(sim_warp *w, const sim_insn *in, uint32_t m) {
     if (m != SIM_FULL)
         sim_fault(w, in, -1, 0, SIM_ERR_FAILED, "needs all 32 lanes, has %08x", m);
 }
 
-EXEC(ldmatrix)
-{
+EXEC(ldmatrix) {
     uint32_t off[SIM_LANES] = {0};
     uint8_t *ptr[SIM_LANES];
     need_warp(w, in, m);
@@ -213,8 +206,7 @@ EXEC(ldmatrix)
     }
 }
 
-EXEC(stmatrix)
-{
+EXEC(stmatrix) {
     uint32_t off[SIM_LANES] = {0};
     uint8_t *ptr[SIM_LANES];
     need_warp(w, in, m);
@@ -225,15 +217,15 @@ EXEC(stmatrix)
         const uint32_t *s = sim_r32(w, in->ext[k]);
         for (int g = 0; g < 8; g++)
             for (int c = 0; c < 8; c++) {
-                uint32_t v = in->imm ? s[4 * c + g / 2] >> (16 * (g & 1)) : s[4 * g + c / 2] >> (16 * (c & 1));
+                uint32_t v = in->imm ? s[4 * c + g / 2] >> (16 * (g & 1))
+                                     : s[4 * g + c / 2] >> (16 * (c & 1));
                 uint16_t h = (uint16_t)v;
                 memcpy(ptr[8 * k + g] + 2 * c, &h, 2);
             }
     }
 }
 
-EXEC(movmatrix)
-{
+EXEC(movmatrix) {
     need_warp(w, in, m);
     uint16_t t[8][8];
     memcpy(t, sim_r32(w, in->a), sizeof t);
@@ -243,8 +235,7 @@ EXEC(movmatrix)
             d[4 * g + c] = t[2 * c][g] | (uint32_t)t[2 * c + 1][g] << 16;
 }
 
-static void dec_matrix(sim_dec *d, const ptx_insn *in)
-{
+static void dec_matrix(sim_dec *d, const ptx_insn *in) {
     const bool st = ptx_is(in, "stmatrix");
     if (ptx_is(in, "movmatrix")) {
         if (strcmp(in->op, "movmatrix.sync.aligned.m8n8.trans.b16"))
@@ -279,53 +270,69 @@ static void dec_matrix(sim_dec *d, const ptx_insn *in)
     s->flags = 0;
 }
 
-/* ---- atomics: one thread runs a launch whose CTAs communicate, so plain reads and writes do ---- */
+/* ---- atomics: one thread runs a launch whose CTAs communicate, so plain reads and writes do ----
+ */
 
 typedef enum { A_ADD, A_MIN, A_MAX, A_INC, A_DEC, A_AND, A_OR, A_XOR, A_EXCH, A_CAS } aop;
-static const char *const aop_names[] = {"add", "min", "max", "inc", "dec", "and", "or", "xor", "exch", "cas"};
+static const char *const aop_names[] = {"add", "min", "max", "inc",  "dec",
+                                        "and", "or",  "xor", "exch", "cas"};
 
-static uint32_t pair_add(uint32_t x, uint32_t y, ptx_type t)
-{
+static uint32_t pair_add(uint32_t x, uint32_t y, ptx_type t) {
     if (t == TY_F16X2)
-        return sim_f2h(sim_h2f(x & 0xffffu) + sim_h2f(y & 0xffffu)) | sim_f2h(sim_h2f(x >> 16) + sim_h2f(y >> 16)) << 16;
-    return sim_f2bf(sim_bf2f(x & 0xffffu) + sim_bf2f(y & 0xffffu)) | sim_f2bf(sim_bf2f(x >> 16) + sim_bf2f(y >> 16)) << 16;
+        return sim_f2h(sim_h2f(x & 0xffffu) + sim_h2f(y & 0xffffu)) |
+               sim_f2h(sim_h2f(x >> 16) + sim_h2f(y >> 16)) << 16;
+    return sim_f2bf(sim_bf2f(x & 0xffffu) + sim_bf2f(y & 0xffffu)) |
+           sim_f2bf(sim_bf2f(x >> 16) + sim_bf2f(y >> 16)) << 16;
 }
 
-static uint64_t float_op(aop op, ptx_type t, uint64_t x, uint64_t y)
-{
+static uint64_t float_op(aop op, ptx_type t, uint64_t x, uint64_t y) {
     (void)op;
     uint32_t a = (uint32_t)x, b = (uint32_t)y;
     switch (t) {
-    case TY_F32: return sim_bn(sim_f(a) + sim_f(b));
-    case TY_F64: return sim_bdn(sim_d(x) + sim_d(y));
-    case TY_F16: return sim_f2h(sim_h2f(a & 0xffffu) + sim_h2f(b & 0xffffu));
-    case TY_BF16: return sim_f2bf(sim_bf2f(a & 0xffffu) + sim_bf2f(b & 0xffffu));
-    default: return pair_add(a, b, t);
+    case TY_F32:
+        return sim_bn(sim_f(a) + sim_f(b));
+    case TY_F64:
+        return sim_bdn(sim_d(x) + sim_d(y));
+    case TY_F16:
+        return sim_f2h(sim_h2f(a & 0xffffu) + sim_h2f(b & 0xffffu));
+    case TY_BF16:
+        return sim_f2bf(sim_bf2f(a & 0xffffu) + sim_bf2f(b & 0xffffu));
+    default:
+        return pair_add(a, b, t);
     }
 }
 
-static uint64_t atomic_op(aop op, ptx_type t, uint64_t x, uint64_t y, uint64_t z)
-{
+static uint64_t atomic_op(aop op, ptx_type t, uint64_t x, uint64_t y, uint64_t z) {
     const bool s = t == TY_S32 || t == TY_S64;
-    const int64_t sx = t == TY_S32 ? (int32_t)x : (int64_t)x, sy = t == TY_S32 ? (int32_t)y : (int64_t)y;
+    const int64_t sx = t == TY_S32 ? (int32_t)x : (int64_t)x,
+                  sy = t == TY_S32 ? (int32_t)y : (int64_t)y;
     if (t >= TY_F16 && t <= TY_F64 && op == A_ADD)
         return float_op(op, t, x, y);
     switch (op) {
-    case A_ADD: return x + y;
-    case A_MIN: return s ? (sx < sy ? x : y) : (x < y ? x : y);
-    case A_MAX: return s ? (sx > sy ? x : y) : (x > y ? x : y);
-    case A_INC: return x >= y ? 0 : x + 1;
-    case A_DEC: return x == 0 || x > y ? y : x - 1;
-    case A_AND: return x & y;
-    case A_OR: return x | y;
-    case A_XOR: return x ^ y;
-    case A_EXCH: return y;
-    default: return x == y ? z : x;
+    case A_ADD:
+        return x + y;
+    case A_MIN:
+        return s ? (sx < sy ? x : y) : (x < y ? x : y);
+    case A_MAX:
+        return s ? (sx > sy ? x : y) : (x > y ? x : y);
+    case A_INC:
+        return x >= y ? 0 : x + 1;
+    case A_DEC:
+        return x == 0 || x > y ? y : x - 1;
+    case A_AND:
+        return x & y;
+    case A_OR:
+        return x | y;
+    case A_XOR:
+        return x ^ y;
+    case A_EXCH:
+        return y;
+    default:
+        return x == y ? z : x;
     }
 }
 
-EXEC(atom)
-{
+EXEC(atom) {
     uint8_t *ptr[SIM_LANES];
     uint64_t addr[SIM_LANES];
     const unsigned n = in->bytes;
@@ -335,8 +342,7 @@ EXEC(atom)
     sim_access(w, in, m, n, ACC_READ | ACC_WRITE | ACC_STRONG, ptr);
     r->progress = before;
     sim_addresses(w, in, addr);
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         uint64_t old = 0, y, z = 0;
         memcpy(&old, ptr[l], n);
         y = wide ? sim_r64(w, in->b)[l] : sim_r32(w, in->b)[l];
@@ -360,8 +366,8 @@ EXEC(atom)
     }
 }
 
-static aop parse_atom(sim_dec *d, const ptx_insn *in, uint16_t *flags, ptx_space *sp, ptx_type *ty, bool *hint)
-{
+static aop parse_atom(sim_dec *d, const ptx_insn *in, uint16_t *flags, ptx_space *sp, ptx_type *ty,
+                      bool *hint) {
     int op = -1;
     for (int i = 1; i < in->nparts; i++) {
         const char *s = in->part[i];
@@ -396,8 +402,7 @@ static aop parse_atom(sim_dec *d, const ptx_insn *in, uint16_t *flags, ptx_space
     return (aop)op;
 }
 
-static void dec_atom(sim_dec *d, const ptx_insn *in)
-{
+static void dec_atom(sim_dec *d, const ptx_insn *in) {
     const bool red = ptx_is(in, "red");
     uint16_t flags = 0;
     ptx_space sp = SP_GENERIC;
@@ -415,7 +420,8 @@ static void dec_atom(sim_dec *d, const ptx_insn *in)
     dec_emit(d, atom, CL_ATOM);
     char kind = ty == TY_F32 ? 'f' : ty == TY_F64 ? 'g' : dec_kind_of(ty);
     int32_t dd = red ? 0 : dec_dst(d, &in->opd[0], kind);
-    int32_t b = dec_src(d, &in->opd[k + 1], kind), c = op == A_CAS ? dec_src(d, &in->opd[k + 2], kind) : 0;
+    int32_t b = dec_src(d, &in->opd[k + 1], kind),
+            c = op == A_CAS ? dec_src(d, &in->opd[k + 2], kind) : 0;
     sim_insn *s = &d->p->code[at];
     dec_address(d, s, &in->opd[k], sp);
     s = &d->p->code[at];
@@ -423,6 +429,10 @@ static void dec_atom(sim_dec *d, const ptx_insn *in)
     s->neg = (uint8_t)ty, s->bytes = (uint8_t)(bits / 8), s->vec = !red;
 }
 
-const sim_decoder sim_dec_atom[] = {
-    {"atom", dec_atom}, {"red", dec_atom}, {"cp", dec_cp}, {"ldmatrix", dec_matrix},
-    {"stmatrix", dec_matrix}, {"movmatrix", dec_matrix}, {0}};
+const sim_decoder sim_dec_atom[] = {{"atom", dec_atom},
+                                    {"red", dec_atom},
+                                    {"cp", dec_cp},
+                                    {"ldmatrix", dec_matrix},
+                                    {"stmatrix", dec_matrix},
+                                    {"movmatrix", dec_matrix},
+                                    {0}};

@@ -7,29 +7,31 @@ typedef enum { RND_NE, RND_Z, RND_M, RND_P, RND_NA } rnd;
 enum { CV_FTZ = 8, CV_SAT = 16, CV_RELU = 32, CV_FINITE = 64 };
 
 /* imm: dtype | stype << 8 | rounding << 16 | flags << 16 */
-#define DT(imm) ((ptx_type)((imm)&255u))
-#define ST(imm) ((ptx_type)((imm) >> 8 & 255u))
-#define RM(imm) ((rnd)((imm) >> 16 & 7u))
+#define DT(imm)     ((ptx_type)((imm)&255u))
+#define ST(imm)     ((ptx_type)((imm) >> 8 & 255u))
+#define RM(imm)     ((rnd)((imm) >> 16 & 7u))
 #define HAS(imm, f) (((imm) >> 16 & (f)) != 0)
 
-static bool is_float(ptx_type t)
-{
-    return t == TY_F16 || t == TY_BF16 || t == TY_F32 || t == TY_F64 || t == TY_TF32 || t == TY_E4M3 ||
-           t == TY_E5M2;
+static bool is_float(ptx_type t) {
+    return t == TY_F16 || t == TY_BF16 || t == TY_F32 || t == TY_F64 || t == TY_TF32 ||
+           t == TY_E4M3 || t == TY_E5M2;
 }
-static bool is_signed(ptx_type t)
-{
+static bool is_signed(ptx_type t) {
     return t >= TY_S8 && t <= TY_S64;
 }
 
-static double round_int(double v, rnd r)
-{
+static double round_int(double v, rnd r) {
     switch (r) {
-    case RND_NE: return nearbyint(v);
-    case RND_Z: return trunc(v);
-    case RND_M: return floor(v);
-    case RND_P: return ceil(v);
-    default: return round(v);
+    case RND_NE:
+        return nearbyint(v);
+    case RND_Z:
+        return trunc(v);
+    case RND_M:
+        return floor(v);
+    case RND_P:
+        return ceil(v);
+    default:
+        return round(v);
     }
 }
 
@@ -37,21 +39,25 @@ typedef struct fmt {
     int mant, emin, emax; /* explicit mantissa bits, exponents of the least and greatest normal */
     bool inf;
 } fmt;
-static fmt format_of(ptx_type t)
-{
+static fmt format_of(ptx_type t) {
     switch (t) {
-    case TY_F16: return (fmt){10, -14, 15, true};
-    case TY_BF16: return (fmt){7, -126, 127, true};
-    case TY_TF32: return (fmt){10, -126, 127, true};
-    case TY_E4M3: return (fmt){3, -6, 8, false};
-    case TY_E5M2: return (fmt){2, -14, 15, true};
-    default: return (fmt){23, -126, 127, true};
+    case TY_F16:
+        return (fmt){10, -14, 15, true};
+    case TY_BF16:
+        return (fmt){7, -126, 127, true};
+    case TY_TF32:
+        return (fmt){10, -126, 127, true};
+    case TY_E4M3:
+        return (fmt){3, -6, 8, false};
+    case TY_E5M2:
+        return (fmt){2, -14, 15, true};
+    default:
+        return (fmt){23, -126, 127, true};
     }
 }
 
 /* Bits of v in a format: sign, exponent, mantissa. v is finite. Overflow by IEEE rules. */
-static uint32_t encode(double v, ptx_type t, rnd r, bool finite)
-{
+static uint32_t encode(double v, ptx_type t, rnd r, bool finite) {
     const fmt f = format_of(t);
     const int ebias = 1 - f.emin, ebits = t == TY_E4M3 ? 4 : t == TY_F16 || t == TY_E5M2 ? 5 : 8;
     const uint32_t sign = signbit(v) ? 1u << (f.mant + ebits) : 0u;
@@ -63,12 +69,16 @@ static uint32_t encode(double v, ptx_type t, rnd r, bool finite)
         e = f.emin;
     double q = ldexp(a, f.mant - e); /* exact */
     rnd m = r == RND_M ? (sign ? RND_P : RND_Z) : r == RND_P ? (sign ? RND_Z : RND_P) : r;
-    double n = m == RND_P ? ceil(q) : m == RND_Z ? floor(q) : m == RND_NA ? floor(q + 0.5) : nearbyint(q);
+    double n = m == RND_P    ? ceil(q)
+               : m == RND_Z  ? floor(q)
+               : m == RND_NA ? floor(q + 0.5)
+                             : nearbyint(q);
     if (n >= ldexp(2.0, f.mant)) {
         n = ldexp(1.0, f.mant);
         e++;
     }
-    const uint32_t maxfin = t == TY_E4M3 ? 0x7eu : (((uint32_t)(f.emax + ebias) + 1) << f.mant) - 1u;
+    const uint32_t maxfin =
+        t == TY_E4M3 ? 0x7eu : (((uint32_t)(f.emax + ebias) + 1) << f.mant) - 1u;
     const uint32_t inf = t == TY_E4M3 ? 0x7fu : maxfin + 1u;
     uint32_t body;
     if (n < ldexp(1.0, f.mant))
@@ -80,8 +90,7 @@ static uint32_t encode(double v, ptx_type t, rnd r, bool finite)
     return sign | body;
 }
 
-static double decode_f8(uint32_t b, ptx_type t)
-{
+static double decode_f8(uint32_t b, ptx_type t) {
     const fmt f = format_of(t);
     uint32_t mag = b & 127u, man = mag & ((1u << f.mant) - 1u), ex = mag >> f.mant;
     double v = ex ? ldexp((double)(man | 1u << f.mant), (int)ex - 1 + f.emin - f.mant)
@@ -93,28 +102,30 @@ static double decode_f8(uint32_t b, ptx_type t)
     return b & 128u ? -v : v;
 }
 
-static double src_float(uint64_t bits, ptx_type t, bool ftz)
-{
+static double src_float(uint64_t bits, ptx_type t, bool ftz) {
     switch (t) {
-    case TY_F16: return (double)sim_h2f((uint32_t)bits & 0xffffu);
-    case TY_BF16: return (double)sim_bf2f((uint32_t)bits & 0xffffu);
-    case TY_F32: return (double)sim_f(ftz ? sim_ftz((uint32_t)bits) : (uint32_t)bits);
+    case TY_F16:
+        return (double)sim_h2f((uint32_t)bits & 0xffffu);
+    case TY_BF16:
+        return (double)sim_bf2f((uint32_t)bits & 0xffffu);
+    case TY_F32:
+        return (double)sim_f(ftz ? sim_ftz((uint32_t)bits) : (uint32_t)bits);
     case TY_E4M3:
-    case TY_E5M2: return decode_f8((uint32_t)bits, t);
-    default: return sim_d(bits);
+    case TY_E5M2:
+        return decode_f8((uint32_t)bits, t);
+    default:
+        return sim_d(bits);
     }
 }
 
-static uint64_t canonical_nan(ptx_type t)
-{
-    return t == TY_F64 ? 0xfff8000000000000ull
-           : t == TY_F32 || t == TY_TF32 ? 0x7fffffffu
+static uint64_t canonical_nan(ptx_type t) {
+    return t == TY_F64                    ? 0xfff8000000000000ull
+           : t == TY_F32 || t == TY_TF32  ? 0x7fffffffu
            : t == TY_E4M3 || t == TY_E5M2 ? 0x7fu
                                           : 0x7fffu;
 }
 
-static uint64_t to_float(double v, ptx_type t, uint32_t imm)
-{
+static uint64_t to_float(double v, ptx_type t, uint32_t imm) {
     rnd r = RM(imm);
     if (HAS(imm, CV_RELU) && v < 0.0)
         v = 0.0;
@@ -140,8 +151,7 @@ static uint64_t to_float(double v, ptx_type t, uint32_t imm)
     return HAS(imm, CV_FTZ) && t == TY_F32 ? sim_ftz(b) : b;
 }
 
-static uint64_t float_to_int(double v, ptx_type t, rnd r)
-{
+static uint64_t float_to_int(double v, ptx_type t, rnd r) {
     unsigned n = ptx_type_bits(t);
     if (v != v)
         return 0;
@@ -162,22 +172,30 @@ static uint64_t float_to_int(double v, ptx_type t, rnd r)
     return (uint64_t)v;
 }
 
-static uint64_t extend(uint64_t v, ptx_type t)
-{
+static uint64_t extend(uint64_t v, ptx_type t) {
     switch (t) {
-    case TY_S8: return (uint64_t)(int64_t)(int8_t)v;
-    case TY_S16: return (uint64_t)(int64_t)(int16_t)v;
-    case TY_S32: return (uint64_t)(int64_t)(int32_t)v;
-    case TY_U8: case TY_B8: return (uint8_t)v;
-    case TY_U16: case TY_B16: return (uint16_t)v;
-    case TY_U32: case TY_B32: return (uint32_t)v;
-    default: return v;
+    case TY_S8:
+        return (uint64_t)(int64_t)(int8_t)v;
+    case TY_S16:
+        return (uint64_t)(int64_t)(int16_t)v;
+    case TY_S32:
+        return (uint64_t)(int64_t)(int32_t)v;
+    case TY_U8:
+    case TY_B8:
+        return (uint8_t)v;
+    case TY_U16:
+    case TY_B16:
+        return (uint16_t)v;
+    case TY_U32:
+    case TY_B32:
+        return (uint32_t)v;
+    default:
+        return v;
     }
 }
 
 /* 64-bit integers do not fit a double: keep the last bit sticky (rounding to odd at 2^-52). */
-static double int_to_double(uint64_t v, bool neg)
-{
+static double int_to_double(uint64_t v, bool neg) {
     int sh = 0;
     while (v >> sh >> 54)
         sh++;
@@ -192,20 +210,21 @@ static double int_to_double(uint64_t v, bool neg)
     return neg ? -d : d;
 }
 
-static uint64_t int_saturate(uint64_t v, ptx_type st, ptx_type dt)
-{
+static uint64_t int_saturate(uint64_t v, ptx_type st, ptx_type dt) {
     unsigned n = ptx_type_bits(dt);
     if (is_signed(st)) {
-        int64_t s = (int64_t)v, lo = is_signed(dt) ? (n == 64 ? INT64_MIN : -((int64_t)1 << (n - 1))) : 0;
-        int64_t hi = n == 64 ? INT64_MAX : is_signed(dt) ? ((int64_t)1 << (n - 1)) - 1 : ((int64_t)1 << n) - 1;
+        int64_t s = (int64_t)v,
+                lo = is_signed(dt) ? (n == 64 ? INT64_MIN : -((int64_t)1 << (n - 1))) : 0;
+        int64_t hi = n == 64         ? INT64_MAX
+                     : is_signed(dt) ? ((int64_t)1 << (n - 1)) - 1
+                                     : ((int64_t)1 << n) - 1;
         return (uint64_t)(s < lo ? lo : s > hi ? hi : s);
     }
     uint64_t hi = is_signed(dt) ? (1ull << (n - 1)) - 1 : n == 64 ? ~0ull : (1ull << n) - 1;
     return v > hi ? hi : v;
 }
 
-static uint64_t convert(uint64_t bits, uint32_t imm)
-{
+static uint64_t convert(uint64_t bits, uint32_t imm) {
     const ptx_type dt = DT(imm), st = ST(imm);
     if (is_float(st)) {
         double v = src_float(bits, st, HAS(imm, CV_FTZ));
@@ -220,7 +239,8 @@ static uint64_t convert(uint64_t bits, uint32_t imm)
         bool neg = is_signed(st) && (int64_t)v < 0;
         uint64_t a = neg ? 0 - v : v;
         if (dt == TY_F64)
-            return sim_bd(RM(imm) == RND_NE ? (neg ? -(double)a : (double)a) : int_to_double(a, neg));
+            return sim_bd(RM(imm) == RND_NE ? (neg ? -(double)a : (double)a)
+                                            : int_to_double(a, neg));
         return to_float(int_to_double(a, neg), dt, imm);
     }
     if (HAS(imm, CV_SAT))
@@ -228,14 +248,12 @@ static uint64_t convert(uint64_t bits, uint32_t imm)
     return extend(v, dt);
 }
 
-static uint64_t src_bits(const sim_warp *w, int32_t o, bool wide, int i)
-{
+static uint64_t src_bits(const sim_warp *w, int32_t o, bool wide, int i) {
     return wide ? sim_r64(w, o)[i] : sim_r32(w, o)[i];
 }
 
 /* vec: width of the destination register in bits, abits: of the source register */
-EXEC(cvt_any)
-{
+EXEC(cvt_any) {
     for (int i = 0; i < SIM_LANES; i++) {
         if (!ON(m))
             continue;
@@ -247,8 +265,7 @@ EXEC(cvt_any)
     }
 }
 /* d = {a high, b low} */
-EXEC(cvt_pack)
-{
+EXEC(cvt_pack) {
     SRC32(pa, a);
     SRC32(pb, b);
     DST32(pd);
@@ -258,15 +275,15 @@ EXEC(cvt_pack)
             pd[i] = (uint32_t)(convert(pa[i], in->imm) << sh | convert(pb[i], in->imm));
 }
 /* pair to pair: f16x2 <-> e4m3x2, e5m2x2 */
-EXEC(cvt_pair)
-{
+EXEC(cvt_pair) {
     SRC32(pa, a);
     DST32(pd);
     const int dsh = (int)ptx_type_bits(DT(in->imm)), ssh = (int)ptx_type_bits(ST(in->imm));
     const uint32_t mask = (1u << ssh) - 1u;
     for (int i = 0; i < SIM_LANES; i++)
         if (ON(m))
-            pd[i] = (uint32_t)(convert(pa[i] >> ssh & mask, in->imm) << dsh | convert(pa[i] & mask, in->imm));
+            pd[i] = (uint32_t)(convert(pa[i] >> ssh & mask, in->imm) << dsh |
+                               convert(pa[i] & mask, in->imm));
 }
 
 #define I2I(name, D, S, E) UN(name, D, S, E)
@@ -294,12 +311,15 @@ I2I(c_bf_f, 32, 32, sim_f2bf(sim_f(x)))
 I2I(c_g_f, 64, 32, sim_bdn((double)sim_f(x)))
 I2I(c_f_g, 32, 64, sim_bn((float)sim_d(x)))
 /* saturating f32 -> s32/u32 towards zero */
-I2I(c_s32_f, 32, 32, sim_f(x) >= 2147483648.0f ? INT32_MAX : sim_f(x) < -2147483648.0f ? INT32_MIN : sim_f(x) == sim_f(x) ? (int32_t)sim_f(x) : 0)
+I2I(c_s32_f, 32, 32,
+    sim_f(x) >= 2147483648.0f   ? INT32_MAX
+    : sim_f(x) < -2147483648.0f ? INT32_MIN
+    : sim_f(x) == sim_f(x)      ? (int32_t)sim_f(x)
+                                : 0)
 BIN(c_h2_ff, 32, 32, sim_f2h(sim_f(x)) << 16 | sim_f2h(sim_f(y)))
 BIN(c_b2_ff, 32, 32, sim_f2bf(sim_f(x)) << 16 | sim_f2bf(sim_f(y)))
 
-static sim_fn int_fast(ptx_type dt, ptx_type st, unsigned dreg, unsigned sreg)
-{
+static sim_fn int_fast(ptx_type dt, ptx_type st, unsigned dreg, unsigned sreg) {
     unsigned db = ptx_type_bits(dt), sb = ptx_type_bits(st);
     if (db != dreg || is_float(dt) || is_float(st) || db < 16)
         return NULL;
@@ -309,33 +329,48 @@ static sim_fn int_fast(ptx_type dt, ptx_type st, unsigned dreg, unsigned sreg)
     if (sreg == 64 && sb < 64)
         return NULL;
     if (db == 32)
-        return sb == 64 ? c_w_x : sb == 32 ? c_w_w : sb == 16 ? (s ? c_w_s16 : c_w_u16) : s ? c_w_s8 : c_w_u8;
-    return sb == 64 ? c_x_x : sb == 32 ? (s ? c_x_s32 : c_x_u32) : sb == 16 ? (s ? c_x_s16 : c_x_u16) : s ? c_x_s8 : c_x_u8;
+        return sb == 64   ? c_w_x
+               : sb == 32 ? c_w_w
+               : sb == 16 ? (s ? c_w_s16 : c_w_u16)
+               : s        ? c_w_s8
+                          : c_w_u8;
+    return sb == 64   ? c_x_x
+           : sb == 32 ? (s ? c_x_s32 : c_x_u32)
+           : sb == 16 ? (s ? c_x_s16 : c_x_u16)
+           : s        ? c_x_s8
+                      : c_x_u8;
 }
 
-static sim_fn float_fast(ptx_type dt, ptx_type st, uint32_t imm)
-{
+static sim_fn float_fast(ptx_type dt, ptx_type st, uint32_t imm) {
     rnd r = RM(imm);
     if (imm >> 16 & ~7u)
         return NULL;
     if (dt == TY_F32 && r == RND_NE) {
-        return st == TY_S32 ? c_f_s32 : st == TY_U32 ? c_f_u32 : st == TY_F16 ? c_f_h
-             : st == TY_BF16 ? c_f_bf : st == TY_F64 ? c_f_g : NULL;
+        return st == TY_S32    ? c_f_s32
+               : st == TY_U32  ? c_f_u32
+               : st == TY_F16  ? c_f_h
+               : st == TY_BF16 ? c_f_bf
+               : st == TY_F64  ? c_f_g
+                               : NULL;
     }
     if (st == TY_F32)
-        return dt == TY_F16 && r == RND_NE ? c_h_f : dt == TY_BF16 && r == RND_NE ? c_bf_f
-             : dt == TY_F64 ? c_g_f : dt == TY_S32 && r == RND_Z ? c_s32_f : NULL;
+        return dt == TY_F16 && r == RND_NE    ? c_h_f
+               : dt == TY_BF16 && r == RND_NE ? c_bf_f
+               : dt == TY_F64                 ? c_g_f
+               : dt == TY_S32 && r == RND_Z   ? c_s32_f
+                                              : NULL;
     return NULL;
 }
 
-static ptx_type unpair(ptx_type t)
-{
-    return t == TY_F16X2 ? TY_F16 : t == TY_BF16X2 ? TY_BF16 : t == TY_E4M3X2 ? TY_E4M3
-         : t == TY_E5M2X2 ? TY_E5M2 : t;
+static ptx_type unpair(ptx_type t) {
+    return t == TY_F16X2    ? TY_F16
+           : t == TY_BF16X2 ? TY_BF16
+           : t == TY_E4M3X2 ? TY_E4M3
+           : t == TY_E5M2X2 ? TY_E5M2
+                            : t;
 }
 
-static uint32_t cvt_modes(sim_dec *d, const ptx_insn *in, ptx_type *dt, ptx_type *st)
-{
+static uint32_t cvt_modes(sim_dec *d, const ptx_insn *in, ptx_type *dt, ptx_type *st) {
     uint32_t f = RND_NE;
     int ntype = 0;
     ptx_type ty[2] = {TY_NONE, TY_NONE};
@@ -375,8 +410,7 @@ static uint32_t cvt_modes(sim_dec *d, const ptx_insn *in, ptx_type *dt, ptx_type
     return f;
 }
 
-static void dec_cvt(sim_dec *d, const ptx_insn *in)
-{
+static void dec_cvt(sim_dec *d, const ptx_insn *in) {
     ptx_type dt, st;
     uint32_t f = cvt_modes(d, in, &dt, &st);
     const ptx_type ed = unpair(dt), es = unpair(st);
@@ -400,7 +434,9 @@ static void dec_cvt(sim_dec *d, const ptx_insn *in)
     s = dec_emit(d, ed != dt ? cvt_pair : cvt_any, CL_CVT);
     unsigned dr = ptx_type_bits(dec_reg_type(d, &in->opd[0]));
     ptx_type srt = dec_reg_type(d, &in->opd[1]);
-    unsigned sr = srt != TY_NONE ? ptx_type_bits(srt) : ptx_type_bits(st) < 16 ? 16 : ptx_type_bits(st);
+    unsigned sr = srt != TY_NONE           ? ptx_type_bits(srt)
+                  : ptx_type_bits(st) < 16 ? 16
+                                           : ptx_type_bits(st);
     if (!dr || dr < ptx_type_bits(dt) || sr < ptx_type_bits(st))
         dec_bad(d, "cvt operand register too narrow");
     dr = dr < 16 ? 16 : dr;
@@ -419,8 +455,7 @@ static void dec_cvt(sim_dec *d, const ptx_insn *in)
 }
 
 /* cvt.pack.sat.u8.s32.b32 d, a, b, c: two saturated values above the halves of c */
-EXEC(cvt_pack4)
-{
+EXEC(cvt_pack4) {
     SRC32(pa, a);
     SRC32(pb, b);
     SRC32(pc, c);
@@ -435,8 +470,7 @@ EXEC(cvt_pack4)
         pd[i] = hi << n | lo | (n == 8 ? pc[i] << 16 : 0u);
     }
 }
-static void dec_cvt_any(sim_dec *d, const ptx_insn *in)
-{
+static void dec_cvt_any(sim_dec *d, const ptx_insn *in) {
     if (!ptx_has(in, "pack")) {
         dec_cvt(d, in);
         return;

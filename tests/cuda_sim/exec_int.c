@@ -50,35 +50,30 @@ TRI(sad_u64, 64, 64, (x > y ? x - y : y - x) + z)
 TRI(sad_s64, 64, 64, (S64(x) > S64(y) ? x - y : y - x) + z)
 
 #define MADW(name, T)                                                                              \
-    EXEC(name)                                                                                     \
-    {                                                                                              \
+    EXEC(name) {                                                                                   \
         SRC32(pa, a);                                                                              \
         SRC32(pb, b);                                                                              \
         SRC64(pc, c);                                                                              \
         DST64(pd);                                                                                 \
-        LANES                                                                                      \
-        {                                                                                          \
+        LANES {                                                                                    \
             uint64_t r_ = (uint64_t)((T)pa[i] * (T)pb[i]) + pc[i];                                 \
             pd[i] = ON(m) ? r_ : pd[i];                                                            \
         }                                                                                          \
     }
 #define SX32(x) (int64_t)(int32_t)(x)
 MADW(madw_u32, uint64_t)
-EXEC(madw_s32)
-{
+EXEC(madw_s32) {
     SRC32(pa, a);
     SRC32(pb, b);
     SRC64(pc, c);
     DST64(pd);
-    LANES
-    {
+    LANES {
         uint64_t r_ = (uint64_t)(SX32(pa[i]) * SX32(pb[i])) + pc[i];
         pd[i] = ON(m) ? r_ : pd[i];
     }
 }
 
-static uint32_t sat32(int64_t v)
-{
+static uint32_t sat32(int64_t v) {
     return (uint32_t)(int32_t)(v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : v);
 }
 BIN(addsat_s32, 32, 32, sat32((int64_t)S32(x) + S32(y)))
@@ -123,8 +118,7 @@ UN(neg_s64, 64, 64, 0 - x)
 /* ---- carry chains ---- */
 
 #define CARRY(name, W, EXPR, OUT, SETS)                                                            \
-    EXEC(name)                                                                                     \
-    {                                                                                              \
+    EXEC(name) {                                                                                   \
         SRC##W(pa, a);                                                                             \
         SRC##W(pb, b);                                                                             \
         DST##W(pd);                                                                                \
@@ -154,8 +148,7 @@ CARRY(subc64, 64, x - y - ci, 0, 0)
 CARRY(subccc64, 64, x - y - ci, x < y || (ci && x == y), 1)
 
 #define MADC(name, W, PROD, CIN, SETS)                                                             \
-    EXEC(name)                                                                                     \
-    {                                                                                              \
+    EXEC(name) {                                                                                   \
         SRC##W(pa, a);                                                                             \
         SRC##W(pb, b);                                                                             \
         SRC##W(pc, c);                                                                             \
@@ -191,8 +184,7 @@ MADC(madchiccu64, 64, HI64U(x, y), 1, 1)
 
 /* ---- dot products of bytes ---- */
 
-static uint32_t dot4(uint32_t a, uint32_t b, bool sa, bool sb)
-{
+static uint32_t dot4(uint32_t a, uint32_t b, bool sa, bool sb) {
     uint32_t s = 0;
     for (int k = 0; k < 32; k += 8) {
         int32_t x = sa ? (int8_t)(a >> k) : (int32_t)(a >> k & 255u);
@@ -201,8 +193,7 @@ static uint32_t dot4(uint32_t a, uint32_t b, bool sa, bool sb)
     }
     return s;
 }
-static uint32_t dot2(uint32_t a, uint32_t b, bool sa, bool sb, int hi)
-{
+static uint32_t dot2(uint32_t a, uint32_t b, bool sa, bool sb, int hi) {
     uint32_t s = 0;
     for (int k = 0; k < 2; k++) {
         int32_t x = sa ? (int16_t)(a >> 16 * k) : (int32_t)(a >> 16 * k & 0xffffu);
@@ -225,7 +216,8 @@ TRI(dp2ahi_us, 32, 32, dot2(x, y, 0, 1, 1) + z)
 TRI(dp2ahi_su, 32, 32, dot2(x, y, 1, 0, 1) + z)
 TRI(dp2ahi_ss, 32, 32, dot2(x, y, 1, 1, 1) + z)
 
-#define R(op, sig, fn) {op, sig, fn, CL_INT, 0, CTL_NONE}
+#define R(op, sig, fn)                                                                             \
+    { op, sig, fn, CL_INT, 0, CTL_NONE }
 #define SAME(op, f16_, f32_, f64_)                                                                 \
     R(op ".u16", "hhh", f16_), R(op ".s16", "hhh", f16_), R(op ".u32", "www", f32_),               \
         R(op ".s32", "www", f32_), R(op ".u64", "xxx", f64_), R(op ".s64", "xxx", f64_)
@@ -236,44 +228,87 @@ TRI(dp2ahi_ss, 32, 32, dot2(x, y, 1, 1, 1) + z)
     R(op ".u32", "www", f##32), R(op ".s32", "www", f##32), R(op ".u64", "xxx", f##64),            \
         R(op ".s64", "xxx", f##64), R(op ".b32", "www", f##32), R(op ".b64", "xxx", f##64)
 
-const sim_op sim_ops_int[] = {
-    SAME("add", add16, add32, add64), SAME("sub", sub16, sub32, sub64),
-    SAME("mul.lo", mul16, mul32, mul64), SIX("mul.hi", mulhi),
-    R("mul.wide.u16", "whh", mulw_u16), R("mul.wide.s16", "whh", mulw_s16),
-    R("mul.wide.u32", "xww", mulw_u32), R("mul.wide.s32", "xww", mulw_s32),
-    R("mul24.lo.u32", "www", mul24_u32), R("mul24.lo.s32", "www", mul24_s32),
-    R("mul24.hi.u32", "www", mul24hi_u32),
-    R("mad.lo.u16", "hhhh", mad16), R("mad.lo.s16", "hhhh", mad16),
-    R("mad.lo.u32", "wwww", mad32), R("mad.lo.s32", "wwww", mad32),
-    R("mad.lo.u64", "xxxx", mad64), R("mad.lo.s64", "xxxx", mad64),
-    R("mad.hi.u32", "wwww", madhi_u32), R("mad.hi.s32", "wwww", madhi_s32),
-    R("mad.hi.u64", "xxxx", madhi_u64), R("mad.hi.s64", "xxxx", madhi_s64),
-    R("mad.hi.sat.s32", "wwww", madhisat_s32),
-    R("mad.wide.u16", "whhw", madw_u16), R("mad.wide.s16", "whhw", madw_s16),
-    R("mad.wide.u32", "xwwx", madw_u32), R("mad.wide.s32", "xwwx", madw_s32),
-    R("mad24.lo.u32", "wwww", mad24_u32), R("mad24.lo.s32", "wwww", mad24_s32),
-    R("sad.u16", "hhhh", sad_u16), R("sad.s16", "hhhh", sad_s16), R("sad.u32", "wwww", sad_u32),
-    R("sad.s32", "wwww", sad_s32), R("sad.u64", "xxxx", sad_u64), R("sad.s64", "xxxx", sad_s64),
-    R("add.sat.s32", "www", addsat_s32), R("sub.sat.s32", "www", subsat_s32),
-    SIX("div", div), SIX("rem", rem), SIX("min", min), SIX("max", max),
-    R("max.relu.s32", "www", max_relu_s32), R("min.relu.s32", "www", min_relu_s32),
-    R("abs.s16", "hh", abs_s16), R("abs.s32", "ww", abs_s32), R("abs.s64", "xx", abs_s64),
-    R("neg.s16", "hh", neg_s16), R("neg.s32", "ww", neg_s32), R("neg.s64", "xx", neg_s64),
-    CARR("add.cc", addcc), CARR("addc", addc), CARR("addc.cc", addccc),
-    CARR("sub.cc", subcc), CARR("subc", subc), CARR("subc.cc", subccc),
-    R("mad.lo.cc.u32", "wwww", madlocc32), R("mad.lo.cc.s32", "wwww", madlocc32),
-    R("madc.lo.u32", "wwww", madclo32), R("madc.lo.s32", "wwww", madclo32),
-    R("madc.lo.cc.u32", "wwww", madclocc32), R("madc.lo.cc.s32", "wwww", madclocc32),
-    R("mad.hi.cc.u32", "wwww", madhiccu32), R("mad.hi.cc.s32", "wwww", madhiccs32),
-    R("madc.hi.u32", "wwww", madchiu32), R("madc.hi.s32", "wwww", madchis32),
-    R("madc.hi.cc.u32", "wwww", madchiccu32),
-    R("mad.lo.cc.u64", "xxxx", madlocc64), R("madc.lo.u64", "xxxx", madclo64),
-    R("madc.lo.cc.u64", "xxxx", madclocc64), R("mad.hi.cc.u64", "xxxx", madhiccu64),
-    R("madc.hi.u64", "xxxx", madchiu64), R("madc.hi.cc.u64", "xxxx", madchiccu64),
-    R("dp4a.u32.u32", "wwww", dp4a_uu), R("dp4a.u32.s32", "wwww", dp4a_us),
-    R("dp4a.s32.u32", "wwww", dp4a_su), R("dp4a.s32.s32", "wwww", dp4a_ss),
-    R("dp2a.lo.u32.u32", "wwww", dp2alo_uu), R("dp2a.lo.u32.s32", "wwww", dp2alo_us),
-    R("dp2a.lo.s32.u32", "wwww", dp2alo_su), R("dp2a.lo.s32.s32", "wwww", dp2alo_ss),
-    R("dp2a.hi.u32.u32", "wwww", dp2ahi_uu), R("dp2a.hi.u32.s32", "wwww", dp2ahi_us),
-    R("dp2a.hi.s32.u32", "wwww", dp2ahi_su), R("dp2a.hi.s32.s32", "wwww", dp2ahi_ss),
-    {0}};
+const sim_op sim_ops_int[] = {SAME("add", add16, add32, add64),
+                              SAME("sub", sub16, sub32, sub64),
+                              SAME("mul.lo", mul16, mul32, mul64),
+                              SIX("mul.hi", mulhi),
+                              R("mul.wide.u16", "whh", mulw_u16),
+                              R("mul.wide.s16", "whh", mulw_s16),
+                              R("mul.wide.u32", "xww", mulw_u32),
+                              R("mul.wide.s32", "xww", mulw_s32),
+                              R("mul24.lo.u32", "www", mul24_u32),
+                              R("mul24.lo.s32", "www", mul24_s32),
+                              R("mul24.hi.u32", "www", mul24hi_u32),
+                              R("mad.lo.u16", "hhhh", mad16),
+                              R("mad.lo.s16", "hhhh", mad16),
+                              R("mad.lo.u32", "wwww", mad32),
+                              R("mad.lo.s32", "wwww", mad32),
+                              R("mad.lo.u64", "xxxx", mad64),
+                              R("mad.lo.s64", "xxxx", mad64),
+                              R("mad.hi.u32", "wwww", madhi_u32),
+                              R("mad.hi.s32", "wwww", madhi_s32),
+                              R("mad.hi.u64", "xxxx", madhi_u64),
+                              R("mad.hi.s64", "xxxx", madhi_s64),
+                              R("mad.hi.sat.s32", "wwww", madhisat_s32),
+                              R("mad.wide.u16", "whhw", madw_u16),
+                              R("mad.wide.s16", "whhw", madw_s16),
+                              R("mad.wide.u32", "xwwx", madw_u32),
+                              R("mad.wide.s32", "xwwx", madw_s32),
+                              R("mad24.lo.u32", "wwww", mad24_u32),
+                              R("mad24.lo.s32", "wwww", mad24_s32),
+                              R("sad.u16", "hhhh", sad_u16),
+                              R("sad.s16", "hhhh", sad_s16),
+                              R("sad.u32", "wwww", sad_u32),
+                              R("sad.s32", "wwww", sad_s32),
+                              R("sad.u64", "xxxx", sad_u64),
+                              R("sad.s64", "xxxx", sad_s64),
+                              R("add.sat.s32", "www", addsat_s32),
+                              R("sub.sat.s32", "www", subsat_s32),
+                              SIX("div", div),
+                              SIX("rem", rem),
+                              SIX("min", min),
+                              SIX("max", max),
+                              R("max.s32.relu", "www", max_relu_s32),
+                              R("min.s32.relu", "www", min_relu_s32),
+                              R("abs.s16", "hh", abs_s16),
+                              R("abs.s32", "ww", abs_s32),
+                              R("abs.s64", "xx", abs_s64),
+                              R("neg.s16", "hh", neg_s16),
+                              R("neg.s32", "ww", neg_s32),
+                              R("neg.s64", "xx", neg_s64),
+                              CARR("add.cc", addcc),
+                              CARR("addc", addc),
+                              CARR("addc.cc", addccc),
+                              CARR("sub.cc", subcc),
+                              CARR("subc", subc),
+                              CARR("subc.cc", subccc),
+                              R("mad.lo.cc.u32", "wwww", madlocc32),
+                              R("mad.lo.cc.s32", "wwww", madlocc32),
+                              R("madc.lo.u32", "wwww", madclo32),
+                              R("madc.lo.s32", "wwww", madclo32),
+                              R("madc.lo.cc.u32", "wwww", madclocc32),
+                              R("madc.lo.cc.s32", "wwww", madclocc32),
+                              R("mad.hi.cc.u32", "wwww", madhiccu32),
+                              R("mad.hi.cc.s32", "wwww", madhiccs32),
+                              R("madc.hi.u32", "wwww", madchiu32),
+                              R("madc.hi.s32", "wwww", madchis32),
+                              R("madc.hi.cc.u32", "wwww", madchiccu32),
+                              R("mad.lo.cc.u64", "xxxx", madlocc64),
+                              R("madc.lo.u64", "xxxx", madclo64),
+                              R("madc.lo.cc.u64", "xxxx", madclocc64),
+                              R("mad.hi.cc.u64", "xxxx", madhiccu64),
+                              R("madc.hi.u64", "xxxx", madchiu64),
+                              R("madc.hi.cc.u64", "xxxx", madchiccu64),
+                              R("dp4a.u32.u32", "wwww", dp4a_uu),
+                              R("dp4a.u32.s32", "wwww", dp4a_us),
+                              R("dp4a.s32.u32", "wwww", dp4a_su),
+                              R("dp4a.s32.s32", "wwww", dp4a_ss),
+                              R("dp2a.lo.u32.u32", "wwww", dp2alo_uu),
+                              R("dp2a.lo.u32.s32", "wwww", dp2alo_us),
+                              R("dp2a.lo.s32.u32", "wwww", dp2alo_su),
+                              R("dp2a.lo.s32.s32", "wwww", dp2alo_ss),
+                              R("dp2a.hi.u32.u32", "wwww", dp2ahi_uu),
+                              R("dp2a.hi.u32.s32", "wwww", dp2ahi_us),
+                              R("dp2a.hi.s32.u32", "wwww", dp2ahi_su),
+                              R("dp2a.hi.s32.s32", "wwww", dp2ahi_ss),
+                              {0}};

@@ -17,8 +17,7 @@
     }
 
 /* A whole warp that reads 128 consecutive bytes, or one word. */
-static bool load_fast(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr)
-{
+static bool load_fast(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr) {
     if (m != SIM_FULL || in->vec != 1 || in->bytes != 4 || in->imm == 64)
         return false;
     uint64_t bad = 0;
@@ -30,33 +29,56 @@ static bool load_fast(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr
     return true;
 }
 
-static void load(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr)
-{
+static void load(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr) {
     if (load_fast(w, in, m, ptr))
         return;
     const bool wide = in->imm == 64, sg = in->flags & MF_SIGNED;
     switch (in->bytes) {
     case 1:
         if (wide) {
-            if (sg) { LOAD(int8_t, 64, int64_t) } else { LOAD(uint8_t, 64, uint64_t) }
+            if (sg) {
+                LOAD(int8_t, 64, int64_t)
+            } else {
+                LOAD(uint8_t, 64, uint64_t)
+            }
         } else if (in->imm == 16) {
-            if (sg) { LOAD(int8_t, 32, uint16_t) } else { LOAD(uint8_t, 32, uint32_t) }
+            if (sg) {
+                LOAD(int8_t, 32, uint16_t)
+            } else {
+                LOAD(uint8_t, 32, uint32_t)
+            }
         } else {
-            if (sg) { LOAD(int8_t, 32, int32_t) } else { LOAD(uint8_t, 32, uint32_t) }
+            if (sg) {
+                LOAD(int8_t, 32, int32_t)
+            } else {
+                LOAD(uint8_t, 32, uint32_t)
+            }
         }
         break;
     case 2:
         if (wide) {
-            if (sg) { LOAD(int16_t, 64, int64_t) } else { LOAD(uint16_t, 64, uint64_t) }
+            if (sg) {
+                LOAD(int16_t, 64, int64_t)
+            } else {
+                LOAD(uint16_t, 64, uint64_t)
+            }
         } else if (in->imm == 16) {
             LOAD(uint16_t, 32, uint32_t)
         } else {
-            if (sg) { LOAD(int16_t, 32, int32_t) } else { LOAD(uint16_t, 32, uint32_t) }
+            if (sg) {
+                LOAD(int16_t, 32, int32_t)
+            } else {
+                LOAD(uint16_t, 32, uint32_t)
+            }
         }
         break;
     case 4:
         if (wide) {
-            if (sg) { LOAD(int32_t, 64, int64_t) } else { LOAD(uint32_t, 64, uint64_t) }
+            if (sg) {
+                LOAD(int32_t, 64, int64_t)
+            } else {
+                LOAD(uint32_t, 64, uint64_t)
+            }
         } else {
             LOAD(uint32_t, 32, uint32_t)
         }
@@ -66,8 +88,7 @@ static void load(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr)
     }
 }
 
-EXEC(ld)
-{
+EXEC(ld) {
     uint8_t *ptr[SIM_LANES];
     sim_access(w, in, m, (unsigned)in->bytes * in->vec,
                ACC_READ | (in->flags & MF_STRONG ? ACC_STRONG : 0u), ptr);
@@ -80,8 +101,7 @@ EXEC(ld)
 }
 
 /* Kernel parameters: uniform, and checked when decoded. */
-EXEC(ld_param)
-{
+EXEC(ld_param) {
     const uint8_t *p = w->run->l->params + in->off;
     for (int k = 0; k < in->vec; k++) {
         uint64_t v = 0;
@@ -114,11 +134,9 @@ EXEC(ld_param)
     }
 
 /* Lanes of one instruction that write different values to one place: the winner is undefined. */
-static void check_duplicates(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr)
-{
+static void check_duplicates(sim_warp *w, const sim_insn *in, uint32_t m, uint8_t **ptr) {
     for (int k = 0; k < in->vec; k++)
-        EACH_LANE(m, l)
-        {
+        EACH_LANE(m, l) {
             uint64_t v = in->imm == 64 ? sim_r64(w, in->ext[k])[l] : sim_r32(w, in->ext[k])[l];
             if (memcmp(ptr[l] + (size_t)k * in->bytes, &v, in->bytes))
                 sim_fault(w, in, (int)l, (uint64_t)in->off, SIM_ERR_FAILED,
@@ -126,27 +144,40 @@ static void check_duplicates(sim_warp *w, const sim_insn *in, uint32_t m, uint8_
         }
 }
 
-EXEC(st)
-{
+EXEC(st) {
     uint8_t *ptr[SIM_LANES];
     uint64_t addr[SIM_LANES];
     const bool strong = (in->flags & MF_STRONG) != 0;
-    sim_access(w, in, m, (unsigned)in->bytes * in->vec, ACC_WRITE | (strong ? ACC_STRONG : 0u), ptr);
+    sim_access(w, in, m, (unsigned)in->bytes * in->vec, ACC_WRITE | (strong ? ACC_STRONG : 0u),
+               ptr);
     if (w->run->strict && strong) {
         sim_addresses(w, in, addr);
         EACH_LANE(m, l) sim_hb_release(w, sim_hb_key(w, addr[l], in->space), in->flags, false);
     }
     switch (in->bytes) {
     case 1:
-        if (in->imm == 64) { STORE(uint8_t, 64) } else { STORE(uint8_t, 32) }
+        if (in->imm == 64) {
+            STORE(uint8_t, 64)
+        } else {
+            STORE(uint8_t, 32)
+        }
         break;
     case 2:
-        if (in->imm == 64) { STORE(uint16_t, 64) } else { STORE(uint16_t, 32) }
+        if (in->imm == 64) {
+            STORE(uint16_t, 64)
+        } else {
+            STORE(uint16_t, 32)
+        }
         break;
     case 4:
-        if (in->imm == 64) { STORE(uint32_t, 64) } else { STORE(uint32_t, 32) }
+        if (in->imm == 64) {
+            STORE(uint32_t, 64)
+        } else {
+            STORE(uint32_t, 32)
+        }
         break;
-    default: STORE(uint64_t, 64)
+    default:
+        STORE(uint64_t, 64)
     }
     if (w->run->strict && in->space != SP_LOCAL)
         check_duplicates(w, in, m, ptr);
@@ -162,20 +193,35 @@ typedef struct ldst {
     bool hint;
 } ldst;
 
-static bool cache_word(const char *s)
-{
-    static const char *const words[] = {
-        "ca", "cg", "cs", "lu", "cv", "wb", "wt", "weak", "L1::evict_last", "L1::evict_normal", "L1::evict_first",
-        "L1::evict_unchanged", "L1::no_allocate", "L2::evict_last", "L2::evict_normal", "L2::evict_first",
-        "L2::64B", "L2::128B", "L2::256B", "unified", NULL};
+static bool cache_word(const char *s) {
+    static const char *const words[] = {"ca",
+                                        "cg",
+                                        "cs",
+                                        "lu",
+                                        "cv",
+                                        "wb",
+                                        "wt",
+                                        "weak",
+                                        "L1::evict_last",
+                                        "L1::evict_normal",
+                                        "L1::evict_first",
+                                        "L1::evict_unchanged",
+                                        "L1::no_allocate",
+                                        "L2::evict_last",
+                                        "L2::evict_normal",
+                                        "L2::evict_first",
+                                        "L2::64B",
+                                        "L2::128B",
+                                        "L2::256B",
+                                        "unified",
+                                        NULL};
     for (int i = 0; words[i]; i++)
         if (!strcmp(words[i], s))
             return true;
     return false;
 }
 
-static ldst parse_ldst(sim_dec *d, const ptx_insn *in)
-{
+static ldst parse_ldst(sim_dec *d, const ptx_insn *in) {
     ldst x = {.space = SP_GENERIC, .vec = 1};
     for (int i = 1; i < in->nparts; i++) {
         const char *s = in->part[i];
@@ -218,19 +264,23 @@ static ldst parse_ldst(sim_dec *d, const ptx_insn *in)
     return x;
 }
 
-static sim_class mem_class(ptx_space s, bool load)
-{
+static sim_class mem_class(ptx_space s, bool load) {
     switch (s) {
-    case SP_GLOBAL: return load ? CL_LD_GLOBAL : CL_ST_GLOBAL;
-    case SP_SHARED: return load ? CL_LD_SHARED : CL_ST_SHARED;
-    case SP_LOCAL: return CL_LOCAL;
-    case SP_PARAM: case SP_CONST: return CL_PARAM;
-    default: return CL_GENERIC;
+    case SP_GLOBAL:
+        return load ? CL_LD_GLOBAL : CL_ST_GLOBAL;
+    case SP_SHARED:
+        return load ? CL_LD_SHARED : CL_ST_SHARED;
+    case SP_LOCAL:
+        return CL_LOCAL;
+    case SP_PARAM:
+    case SP_CONST:
+        return CL_PARAM;
+    default:
+        return CL_GENERIC;
     }
 }
 
-static int element(const ptx_operand *o, int k, const ptx_operand **e)
-{
+static int element(const ptx_operand *o, int k, const ptx_operand **e) {
     if (o->kind == OP_VEC) {
         *e = k < o->nv ? &o->v[k] : NULL;
         return o->nv;
@@ -239,8 +289,7 @@ static int element(const ptx_operand *o, int k, const ptx_operand **e)
     return 1;
 }
 
-static void dec_ldst(sim_dec *d, const ptx_insn *in)
-{
+static void dec_ldst(sim_dec *d, const ptx_insn *in) {
     const bool is_ld = ptx_is(in, "ld") || ptx_is(in, "ldu");
     ldst x = parse_ldst(d, in);
     if (in->nopd != 2 + x.hint)
@@ -265,12 +314,18 @@ static void dec_ldst(sim_dec *d, const ptx_insn *in)
     for (int k = 0; k < x.vec; k++) {
         element(val, k, &e);
         ptx_type rt = dec_reg_type(d, e);
-        unsigned b = rt == TY_NONE ? (bits < 16 ? 16 : bits) : ptx_type_bits(rt) < 16 ? 16 : ptx_type_bits(rt);
+        unsigned b = rt == TY_NONE            ? (bits < 16 ? 16 : bits)
+                     : ptx_type_bits(rt) < 16 ? 16
+                                              : ptx_type_bits(rt);
         if (b < bits || (rbits && rbits != b))
             dec_bad(d, "register width does not fit the access");
         rbits = b;
         char kind = b == 64 ? 'x' : b == 32 ? 'w' : 'h';
-        ext[k] = is_ld ? dec_dst(d, e, kind) : dec_src(d, e, bits == 32 && kind == 'w' ? 'f' : bits == 64 ? 'g' : kind);
+        ext[k] = is_ld ? dec_dst(d, e, kind)
+                       : dec_src(d, e,
+                                 bits == 32 && kind == 'w' ? 'f'
+                                 : bits == 64              ? 'g'
+                                                           : kind);
     }
     sim_insn *s = &d->p->code[at];
     dec_address(d, s, mem, x.space);
@@ -297,15 +352,17 @@ UN(mov32, 32, 32, x)
 UN(mov64, 64, 64, x)
 
 /* Pack {a, b, ...} into one register, unpack one into several. vec elements of `bytes`. */
-EXEC(pack)
-{
+EXEC(pack) {
     for (int i = 0; i < SIM_LANES; i++) {
         if (!ON(m))
             continue;
         uint64_t v = 0;
         for (int k = 0; k < in->vec; k++) {
             uint64_t e = in->bytes == 8 ? sim_r64(w, in->ext[k])[i] : sim_r32(w, in->ext[k])[i];
-            v |= (in->bytes == 2 ? e & 0xffffu : in->bytes == 1 ? e & 0xffu : e) << (8 * in->bytes * k);
+            v |= (in->bytes == 2   ? e & 0xffffu
+                  : in->bytes == 1 ? e & 0xffu
+                                   : e)
+                 << (8 * in->bytes * k);
         }
         if (in->bytes * in->vec == 8)
             sim_w64(w, in->d)[i] = v;
@@ -313,18 +370,15 @@ EXEC(pack)
             sim_w32(w, in->d)[i] = (uint32_t)v;
     }
 }
-EXEC(pack_hh)
-{
+EXEC(pack_hh) {
     const uint32_t *a = sim_r32(w, in->ext[0]), *b = sim_r32(w, in->ext[1]);
     DST32(pd);
-    LANES
-    {
+    LANES {
         uint32_t r_ = (a[i] & 0xffffu) | b[i] << 16;
         pd[i] = ON(m) ? r_ : pd[i];
     }
 }
-EXEC(unpack)
-{
+EXEC(unpack) {
     uint64_t src[SIM_LANES];
     if (in->bytes * in->vec == 8)
         memcpy(src, sim_r64(w, in->a), sizeof src);
@@ -332,14 +386,16 @@ EXEC(unpack)
         for (int i = 0; i < SIM_LANES; i++)
             src[i] = sim_r32(w, in->a)[i];
     for (int k = 0; k < in->vec; k++) {
-        uint32_t *d = sim_w32(w, in->ext[k]), mask = in->bytes == 4 ? ~0u : in->bytes == 2 ? 0xffffu : 0xffu;
+        uint32_t *d = sim_w32(w, in->ext[k]), mask = in->bytes == 4   ? ~0u
+                                                     : in->bytes == 2 ? 0xffffu
+                                                                      : 0xffu;
         const int sh = 8 * in->bytes * k;
         LANES d[i] = ON(m) ? (uint32_t)(src[i] >> sh) & mask : d[i];
     }
 }
 /* imm: 0 %clock, 1 %clock64, 2 %globaltimer: the warp's own instruction count */
-EXEC(clock_reg)
-{
+EXEC(clock_reg) {
+    w->steps++; /* the count is brought up to date at branches only: two readings must differ */
     for (int i = 0; i < SIM_LANES; i++) {
         if (!ON(m))
             continue;
@@ -350,8 +406,7 @@ EXEC(clock_reg)
     }
 }
 
-static void dec_pack(sim_dec *d, const ptx_insn *in, ptx_type t)
-{
+static void dec_pack(sim_dec *d, const ptx_insn *in, ptx_type t) {
     const bool packing = in->opd[1].kind == OP_VEC;
     const ptx_operand *v = &in->opd[packing ? 1 : 0], *s1 = &in->opd[packing ? 0 : 1];
     unsigned bits = ptx_type_bits(t);
@@ -377,8 +432,7 @@ static void dec_pack(sim_dec *d, const ptx_insn *in, ptx_type t)
         s->fn = pack_hh;
 }
 
-static void dec_mov(sim_dec *d, const ptx_insn *in)
-{
+static void dec_mov(sim_dec *d, const ptx_insn *in) {
     ptx_type t = dec_type(in);
     if (in->nparts != 2 || in->nopd != 2 || t == TY_NONE)
         dec_bad(d, "unknown opcode %s", in->op);
@@ -389,7 +443,8 @@ static void dec_mov(sim_dec *d, const ptx_insn *in)
     const ptx_operand *o = &in->opd[1];
     char k = dec_kind_of(t);
     int at = d->p->ncode;
-    bool timer = o->kind == OP_SREG && (!strncmp(o->name, "%clock", 6) || !strcmp(o->name, "%globaltimer"));
+    bool timer =
+        o->kind == OP_SREG && (!strncmp(o->name, "%clock", 6) || !strcmp(o->name, "%globaltimer"));
     dec_emit(d, timer ? clock_reg : k == 'x' ? mov64 : mov32, CL_MOV);
     int32_t dd = dec_dst(d, &in->opd[0], k), a = 0;
     if (!timer) {
@@ -413,47 +468,49 @@ EXEC(add_base) /* imm: 1 add, 2 subtract the window base; b: the base as a const
     SRC64(pb, b);
     DST64(pd);
     const bool add = in->imm == 1;
-    LANES
-    {
+    LANES {
         uint64_t r_ = add ? pa[i] + pb[i] : pa[i] - pb[i];
         pd[i] = ON(m) ? r_ : pd[i];
     }
 }
-static uint64_t window(sim_dec *d, const ptx_insn *in)
-{
+static uint64_t window(sim_dec *d, const ptx_insn *in) {
     return ptx_has(in, "shared") || ptx_has(in, "shared::cta") ? SIM_SHARED_BASE
-         : ptx_has(in, "local")                                ? SIM_LOCAL_BASE
-         : ptx_has(in, "global") || ptx_has(in, "const")       ? 0
-         : ptx_has(in, "param") || ptx_has(in, "param::entry") ? (dec_bad(d, "cvta.param is not supported"), 0ull)
-                                                               : (dec_bad(d, "unknown opcode %s", in->op), 0ull);
+           : ptx_has(in, "local")                              ? SIM_LOCAL_BASE
+           : ptx_has(in, "global") || ptx_has(in, "const")     ? 0
+           : ptx_has(in, "param") || ptx_has(in, "param::entry")
+               ? SIM_PARAM_BASE
+               : (dec_bad(d, "unknown opcode %s", in->op), 0ull);
 }
-static void dec_cvta(sim_dec *d, const ptx_insn *in)
-{
+static void dec_cvta(sim_dec *d, const ptx_insn *in) {
     uint64_t base = window(d, in);
     if (dec_type(in) != TY_U64)
         dec_bad(d, "cvta of 32 bits is not supported");
     int at = d->p->ncode;
     dec_emit(d, add_base, CL_MOV);
-    int32_t dd = dec_dst(d, &in->opd[0], 'x'), a = dec_src(d, &in->opd[1], 'x'), b = dec_const64(d, base);
+    int32_t dd = dec_dst(d, &in->opd[0], 'x'), a = dec_src(d, &in->opd[1], 'x'),
+            b = dec_const64(d, base);
     sim_insn *s = &d->p->code[at];
     s->d = dd, s->a = a, s->b = b;
     s->imm = ptx_has(in, "to") ? 2 : 1;
 }
-EXEC(isspacep)
-{
+EXEC(isspacep) {
     SRC64(pa, a);
     uint32_t r = 0;
     for (int i = 0; i < SIM_LANES; i++) {
         bool sh = pa[i] - SIM_SHARED_BASE < SIM_WINDOW, lo = pa[i] - SIM_LOCAL_BASE < SIM_WINDOW;
-        bool hit = in->imm == SP_SHARED ? sh : in->imm == SP_LOCAL ? lo : in->imm == SP_GLOBAL && !sh && !lo;
+        bool hit = in->imm == SP_SHARED  ? sh
+                   : in->imm == SP_LOCAL ? lo
+                                         : in->imm == SP_GLOBAL && !sh && !lo;
         r |= (uint32_t)hit << i;
     }
     sim_set_pred(w, in->d, r, m);
 }
-static void dec_isspacep(sim_dec *d, const ptx_insn *in)
-{
-    ptx_space s = ptx_has(in, "shared") || ptx_has(in, "shared::cta") ? SP_SHARED : ptx_has(in, "local") ? SP_LOCAL
-                : ptx_has(in, "global") ? SP_GLOBAL : ptx_has(in, "const") ? SP_CONST : SP_NONE;
+static void dec_isspacep(sim_dec *d, const ptx_insn *in) {
+    ptx_space s = ptx_has(in, "shared") || ptx_has(in, "shared::cta") ? SP_SHARED
+                  : ptx_has(in, "local")                              ? SP_LOCAL
+                  : ptx_has(in, "global")                             ? SP_GLOBAL
+                  : ptx_has(in, "const")                              ? SP_CONST
+                                                                      : SP_NONE;
     if (s == SP_NONE)
         dec_bad(d, "unknown opcode %s", in->op);
     int at = d->p->ncode;
@@ -463,17 +520,14 @@ static void dec_isspacep(sim_dec *d, const ptx_insn *in)
 }
 
 /* Hints: the operands are read for form only. */
-EXEC(nothing)
-{
+EXEC(nothing) {
     (void)w, (void)in, (void)m;
 }
-EXEC(policy)
-{
+EXEC(policy) {
     DST64(pd);
     LANES pd[i] = ON(m) ? 0x14f0000000000000ull : pd[i];
 }
-static void dec_hint(sim_dec *d, const ptx_insn *in)
-{
+static void dec_hint(sim_dec *d, const ptx_insn *in) {
     if (ptx_is(in, "createpolicy")) {
         if (!ptx_has(in, "fractional") && !ptx_has(in, "range") && !ptx_has(in, "cvt"))
             dec_bad(d, "unknown opcode %s", in->op);
@@ -485,8 +539,10 @@ static void dec_hint(sim_dec *d, const ptx_insn *in)
     dec_emit(d, nothing, CL_OTHER);
 }
 
-const sim_decoder sim_dec_mem[] = {
-    {"ld", dec_ldst}, {"ldu", dec_ldst}, {"st", dec_ldst}, {"mov", dec_mov}, {"cvta", dec_cvta},
-    {"isspacep", dec_isspacep}, {"prefetch", dec_hint}, {"prefetchu", dec_hint},
-    {"createpolicy", dec_hint}, {"applypriority", dec_hint}, {"discard", dec_hint},
-    {"griddepcontrol", dec_hint}, {"pmevent", dec_hint}, {0}};
+const sim_decoder sim_dec_mem[] = {{"ld", dec_ldst},           {"ldu", dec_ldst},
+                                   {"st", dec_ldst},           {"mov", dec_mov},
+                                   {"cvta", dec_cvta},         {"isspacep", dec_isspacep},
+                                   {"prefetch", dec_hint},     {"prefetchu", dec_hint},
+                                   {"createpolicy", dec_hint}, {"applypriority", dec_hint},
+                                   {"discard", dec_hint},      {"griddepcontrol", dec_hint},
+                                   {"pmevent", dec_hint},      {0}};

@@ -4,8 +4,7 @@
 #include <fenv.h>
 
 /* imm: mode in bits 0..1 (rz, rm, rp), bit 2: ftz */
-static void mode(uint32_t imm)
-{
+static void mode(uint32_t imm) {
     static const int modes[] = {FE_TOWARDZERO, FE_DOWNWARD, FE_UPWARD, FE_TONEAREST};
     fesetround(modes[imm & 3u]);
 }
@@ -39,24 +38,21 @@ static void mode(uint32_t imm)
     }                                                                                              \
     fesetround(FE_TONEAREST);
 #define D1(W, name, EXPR)                                                                          \
-    EXEC(name)                                                                                     \
-    {                                                                                              \
+    EXEC(name) {                                                                                   \
         SRC##W(pa, a);                                                                             \
         SRC##W(pb, a);                                                                             \
         SRC##W(pc, a);                                                                             \
         LOOP##W(EXPR)                                                                              \
     }
 #define D2(W, name, EXPR)                                                                          \
-    EXEC(name)                                                                                     \
-    {                                                                                              \
+    EXEC(name) {                                                                                   \
         SRC##W(pa, a);                                                                             \
         SRC##W(pb, b);                                                                             \
         SRC##W(pc, a);                                                                             \
         LOOP##W(EXPR)                                                                              \
     }
 #define D3(W, name, EXPR)                                                                          \
-    EXEC(name)                                                                                     \
-    {                                                                                              \
+    EXEC(name) {                                                                                   \
         SRC##W(pa, a);                                                                             \
         SRC##W(pb, b);                                                                             \
         SRC##W(pc, c);                                                                             \
@@ -79,13 +75,18 @@ D1(64, sqrt64, sqrt(x))
 
 #define M(op, f, s32, s64, mm, k)                                                                  \
     {op "." mm ".f32", s32, f##32, CL_F32, k, CTL_NONE},                                           \
-        {op "." mm ".ftz.f32", s32, f##32, CL_F32, k | 4, CTL_NONE},                               \
-        {op "." mm ".f64", s64, f##64, CL_F64, k, CTL_NONE}
+        {op "." mm ".ftz.f32", s32, f##32, CL_F32, k | 4, CTL_NONE}, {                             \
+        op "." mm ".f64", s64, f##64, CL_F64, k, CTL_NONE                                          \
+    }
 #define MODES(op, f, s32, s64)                                                                     \
     M(op, f, s32, s64, "rz", 0), M(op, f, s32, s64, "rm", 1), M(op, f, s32, s64, "rp", 2)
 
-const sim_op sim_ops_round[] = {
-    MODES("add", add, "fff", "ggg"), MODES("sub", sub, "fff", "ggg"), MODES("mul", mul, "fff", "ggg"),
-    MODES("div", div, "fff", "ggg"), MODES("fma", fma, "ffff", "gggg"),
-    MODES("mad", fma, "ffff", "gggg"), MODES("rcp", rcp, "ff", "gg"), MODES("sqrt", sqrt, "ff", "gg"),
-    {0}};
+const sim_op sim_ops_round[] = {MODES("add", add, "fff", "ggg"),
+                                MODES("sub", sub, "fff", "ggg"),
+                                MODES("mul", mul, "fff", "ggg"),
+                                MODES("div", div, "fff", "ggg"),
+                                MODES("fma", fma, "ffff", "gggg"),
+                                MODES("mad", fma, "ffff", "gggg"),
+                                MODES("rcp", rcp, "ff", "gg"),
+                                MODES("sqrt", sqrt, "ff", "gg"),
+                                {0}};

@@ -5,8 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-void gemm_make(gemm_case *g, int m, int n, int k, int slices)
-{
+void gemm_make(gemm_case *g, int m, int n, int k, int slices) {
     uint64_t s = (uint64_t)(m * 31 + n * 7 + k);
     *g = (gemm_case){.m = m, .n = n, .k = k, .slices = slices};
     g->a = malloc(sizeof(uint16_t) * (size_t)(m * k));
@@ -32,19 +31,17 @@ void gemm_make(gemm_case *g, int m, int n, int k, int slices)
     OK(cuMemsetD32(g->lock, 0, (size_t)(m * n / 4096)));
 }
 
-CUresult gemm_run(gemm_case *g, CUfunction f)
-{
+CUresult gemm_run(gemm_case *g, CUfunction f) {
     enum { DYN = 3 * (64 * 40 + 32 * 72) * 2 };
     void *args[] = {&g->dc, &g->da, &g->db, &g->ws, &g->lock, &g->m, &g->n, &g->k};
-    CUresult r = cuLaunchKernel(f, (unsigned)g->n / 64, (unsigned)g->m / 64, (unsigned)g->slices, 128, 1, 1, DYN,
-                                NULL, args, NULL);
+    CUresult r = cuLaunchKernel(f, (unsigned)g->n / 64, (unsigned)g->m / 64, (unsigned)g->slices,
+                                128, 1, 1, DYN, NULL, args, NULL);
     if (!r)
         r = cuMemcpyDtoH(g->c, g->dc, sizeof(uint16_t) * (size_t)(g->m * g->n));
     return r;
 }
 
-double gemm_error(const gemm_case *g)
-{
+double gemm_error(const gemm_case *g) {
     double worst = 0;
     for (int i = 0; i < g->m; i++)
         for (int j = 0; j < g->n; j++) {
@@ -62,7 +59,6 @@ double gemm_error(const gemm_case *g)
     return worst;
 }
 
-void gemm_free(gemm_case *g)
-{
+void gemm_free(gemm_case *g) {
     free(g->a), free(g->b), free(g->c), free(g->fa), free(g->fb);
 }

@@ -14,7 +14,7 @@ typedef struct gemm_case {
 
 void gemm_make(gemm_case *g, int m, int n, int k, int slices);
 CUresult gemm_run(gemm_case *g, CUfunction f); /* launch and download */
-double gemm_error(const gemm_case *g);         /* largest error as a share of the arithmetic's bound */
+double gemm_error(const gemm_case *g); /* largest error as a share of the arithmetic's bound */
 void gemm_free(gemm_case *g);
 
 #endif

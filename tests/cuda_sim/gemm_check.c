@@ -6,15 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int bad(CUresult r)
-{
+static int bad(CUresult r) {
     if (r)
         fprintf(stderr, "error %d: %s\n", (int)r, cuda_sim_finding());
     return r != CUDA_SUCCESS;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     /* 7 steps: the last one reads the stage that the epilogue overwrites */
     static const int shapes[][4] = {{64, 64, 224, 1}, {64, 128, 512, 4}};
     static const char *const seeds[] = {"0", "3"};

@@ -1,11 +1,12 @@
-/* Happens-before at the granularity of warps. Inside a CTA a matrix seen[v][r]: up to which tick of the
- * CTA's clock v is ordered after r. Between CTAs vectors over all warps of the grid, made only where
- * something is released: a release stores the warp's knowledge at an address, an acquire joins it. */
+/* Happens-before at the granularity of warps. Inside a CTA a matrix seen[v][r]: up to which tick of
+ * the CTA's clock v is ordered after r. Between CTAs vectors over all warps of the grid, made only
+ * where something is released: a release stores the warp's knowledge at an address, an acquire
+ * joins it. */
 #include "exec.h"
 
 #include <stdlib.h>
 
-#define TABLE 4096
+#define TABLE     4096
 #define MAX_WARPS 65536u
 
 typedef struct released {
@@ -17,8 +18,7 @@ struct sim_sync {
     released *tab[TABLE];
 };
 
-static sim_vc *vc_new(uint32_t n)
-{
+static sim_vc *vc_new(uint32_t n) {
     sim_vc *v = calloc(1, sizeof *v + (size_t)n * sizeof v->t[0]);
     if (!v)
         abort();
@@ -26,20 +26,17 @@ static sim_vc *vc_new(uint32_t n)
     v->n = n;
     return v;
 }
-static void vc_drop(sim_vc *v)
-{
+static void vc_drop(sim_vc *v) {
     if (v && !--v->refs)
         free(v);
 }
-static sim_vc *vc_keep(sim_vc *v)
-{
+static sim_vc *vc_keep(sim_vc *v) {
     if (v)
         v->refs++;
     return v;
 }
 /* *dst = *dst joined with v; shares v where *dst knows nothing more. */
-static void vc_join(sim_vc **dst, sim_vc *v)
-{
+static void vc_join(sim_vc **dst, sim_vc *v) {
     if (!v || *dst == v)
         return;
     if (!*dst) {
@@ -57,8 +54,7 @@ static void vc_join(sim_vc **dst, sim_vc *v)
         d->t[i] = v->t[i] > d->t[i] ? v->t[i] : d->t[i];
 }
 
-void sim_hb_begin(sim_launch *l)
-{
+void sim_hb_begin(sim_launch *l) {
     uint64_t n = l->ncta * (uint64_t)l->warps_per_cta;
     l->vc_on = l->prog->communicates && n <= MAX_WARPS;
     l->nwarps_grid = (uint32_t)n;
@@ -68,8 +64,7 @@ void sim_hb_begin(sim_launch *l)
                      (unsigned long long)n);
 }
 
-void sim_hb_end(sim_launch *l)
-{
+void sim_hb_end(sim_launch *l) {
     for (int i = 0; l->sync && i < TABLE; i++)
         while (l->sync->tab[i]) {
             released *r = l->sync->tab[i];
@@ -81,14 +76,12 @@ void sim_hb_end(sim_launch *l)
     l->sync = NULL;
 }
 
-void sim_hb_warp_end(sim_warp *w)
-{
+void sim_hb_warp_end(sim_warp *w) {
     vc_drop(w->known), vc_drop(w->fence), vc_drop(w->pending);
     w->known = w->fence = w->pending = NULL;
 }
 
-bool sim_hb_ordered(const sim_warp *w, uint32_t gid, uint32_t ts)
-{
+bool sim_hb_ordered(const sim_warp *w, uint32_t gid, uint32_t ts) {
     const sim_cta *c = w->cta;
     const uint32_t first = (uint32_t)c->lin * (uint32_t)c->nwarps;
     if (gid - first < (uint32_t)c->nwarps)
@@ -99,8 +92,7 @@ bool sim_hb_ordered(const sim_warp *w, uint32_t gid, uint32_t ts)
 }
 
 /* What w knows now, its own past included. */
-static sim_vc *snapshot(sim_warp *w)
-{
+static sim_vc *snapshot(sim_warp *w) {
     sim_cta *c = w->cta;
     sim_vc *v = vc_new(w->run->l->nwarps_grid);
     if (w->known)
@@ -113,8 +105,7 @@ static sim_vc *snapshot(sim_warp *w)
     return v;
 }
 
-static void learn(sim_warp *w, sim_vc *v)
-{
+static void learn(sim_warp *w, sim_vc *v) {
     sim_cta *c = w->cta;
     if (!v)
         return;
@@ -125,19 +116,16 @@ static void learn(sim_warp *w, sim_vc *v)
             c->seen[w->id][i] = v->t[first + (uint32_t)i];
 }
 
-void sim_hb_barrier(sim_cta *c, uint32_t from, uint32_t to, bool full)
-{
+void sim_hb_barrier(sim_cta *c, uint32_t from, uint32_t to, bool full) {
     uint32_t know[SIM_MAX_WARPS] = {0};
     sim_vc *all = NULL;
-    EACH_LANE(from, v)
-    {
+    EACH_LANE(from, v) {
         for (int i = 0; i < c->nwarps; i++)
             know[i] = c->seen[v][i] > know[i] ? c->seen[v][i] : know[i];
         vc_join(&all, c->warp[v].known);
     }
     EACH_LANE(from, v) know[v] = c->clock;
-    EACH_LANE(to, v)
-    {
+    EACH_LANE(to, v) {
         for (int i = 0; i < c->nwarps; i++)
             c->seen[v][i] = know[i] > c->seen[v][i] ? know[i] : c->seen[v][i];
         c->warp[v].sync_ts = c->clock;
@@ -152,15 +140,13 @@ void sim_hb_barrier(sim_cta *c, uint32_t from, uint32_t to, bool full)
     c->clock++;
 }
 
-void sim_hb_warpsync(sim_warp *w)
-{
+void sim_hb_warpsync(sim_warp *w) {
     w->sync_ts = w->cta->clock;
     w->cta->clock++;
 }
 
 /* Key of a synchronising address: shared memory has a place of its own in each CTA. */
-uint64_t sim_hb_key(const sim_warp *w, uint64_t addr, int space)
-{
+uint64_t sim_hb_key(const sim_warp *w, uint64_t addr, int space) {
     if (space == SP_SHARED)
         return 1ull << 63 | w->cta->lin << 24 | (addr & 0xffffffu);
     if (addr - SIM_SHARED_BASE < SIM_WINDOW)
@@ -168,8 +154,7 @@ uint64_t sim_hb_key(const sim_warp *w, uint64_t addr, int space)
     return addr;
 }
 
-static released *place(sim_launch *l, uint64_t addr, bool make)
-{
+static released *place(sim_launch *l, uint64_t addr, bool make) {
     released **q = &l->sync->tab[(addr >> 2) * 0x9e3779b97f4a7c15ull >> 52];
     while (*q && (*q)->addr != addr)
         q = &(*q)->next;
@@ -184,8 +169,7 @@ static released *place(sim_launch *l, uint64_t addr, bool make)
 
 /* A strong write: with release it publishes what the warp knows, else what its last fence covered.
  * A read-modify-write continues the release sequence, a plain store ends it. */
-void sim_hb_release(sim_warp *w, uint64_t addr, unsigned flags, bool rmw)
-{
+void sim_hb_release(sim_warp *w, uint64_t addr, unsigned flags, bool rmw) {
     sim_launch *l = w->run->l;
     if (!l->vc_on)
         return;
@@ -203,8 +187,7 @@ void sim_hb_release(sim_warp *w, uint64_t addr, unsigned flags, bool rmw)
     }
 }
 
-void sim_hb_acquire(sim_warp *w, uint64_t addr, unsigned flags)
-{
+void sim_hb_acquire(sim_warp *w, uint64_t addr, unsigned flags) {
     sim_launch *l = w->run->l;
     if (!l->vc_on)
         return;
@@ -217,8 +200,7 @@ void sim_hb_acquire(sim_warp *w, uint64_t addr, unsigned flags)
         vc_join(&w->pending, r->vc); /* ordered once a fence follows */
 }
 
-void sim_hb_fence(sim_warp *w)
-{
+void sim_hb_fence(sim_warp *w) {
     if (!w->run->l->vc_on)
         return;
     learn(w, w->pending);

@@ -10,35 +10,45 @@
 uint32_t sim_max_shared(void) /* per CTA with opt-in */
 {
     switch (sim_opt.cc) {
-    case 75: return 64 * 1024;
-    case 80: return 163 * 1024;
-    case 90: case 100: return 227 * 1024;
-    default: return 99 * 1024;
+    case 75:
+        return 64 * 1024;
+    case 80:
+        return 163 * 1024;
+    case 90:
+    case 100:
+        return 227 * 1024;
+    default:
+        return 99 * 1024;
     }
 }
 
-uint32_t sim_sm_shared(void)
-{
+uint32_t sim_sm_shared(void) {
     switch (sim_opt.cc) {
-    case 75: return 64 * 1024;
-    case 80: return 164 * 1024;
-    case 90: case 100: return 228 * 1024;
-    default: return 100 * 1024;
+    case 75:
+        return 64 * 1024;
+    case 80:
+        return 164 * 1024;
+    case 90:
+    case 100:
+        return 228 * 1024;
+    default:
+        return 100 * 1024;
     }
 }
 
-static int sm_threads(void)
-{
-    return sim_opt.cc == 75 ? 1024 : sim_opt.cc == 80 || sim_opt.cc >= 90 ? (sim_opt.cc == 120 ? 1536 : 2048) : 1536;
+static int sm_threads(void) {
+    return sim_opt.cc == 75                       ? 1024
+           : sim_opt.cc == 80 || sim_opt.cc >= 90 ? (sim_opt.cc == 120 ? 1536 : 2048)
+                                                  : 1536;
 }
 
-static int sm_ctas(void)
-{
-    return sim_opt.cc == 75 || sim_opt.cc == 86 ? 16 : sim_opt.cc == 89 || sim_opt.cc == 120 ? 24 : 32;
+static int sm_ctas(void) {
+    return sim_opt.cc == 75 || sim_opt.cc == 86    ? 16
+           : sim_opt.cc == 89 || sim_opt.cc == 120 ? 24
+                                                   : 32;
 }
 
-int sim_occupancy(const sim_program *p, int threads, uint32_t dyn)
-{
+int sim_occupancy(const sim_program *p, int threads, uint32_t dyn) {
     int warps = (threads + 31) / 32;
     if (threads <= 0 || threads > 1024)
         return 0;
@@ -55,13 +65,11 @@ int sim_occupancy(const sim_program *p, int threads, uint32_t dyn)
 
 /* ---- running ---- */
 
-static uint64_t take(sim_launch *l)
-{
+static uint64_t take(sim_launch *l) {
     return __atomic_fetch_add(&l->next_cta, 1, __ATOMIC_RELAXED);
 }
 
-static void spin_report(sim_runner *r, const char *what)
-{
+static void spin_report(sim_runner *r, const char *what) {
     const sim_launch *l = r->l;
     for (sim_cta *c = r->list; c; c = c->next)
         for (int i = 0; c->used && i < c->nwarps; i++) {
@@ -80,22 +88,21 @@ static void spin_report(sim_runner *r, const char *what)
                 if (other)
                     continue;
             }
-            sim_fault(w, &l->prog->code[pc], (int)lane, w->cycling ? w->last_addr : 0, SIM_ERR_TIMEOUT,
-                      "%s: %s; %d CTAs are resident (%d SMs x %d), %llu CTAs wait for a place", what,
-                      w->cycling  ? "warp spins with unchanging state"
-                      : w->parked ? "lanes wait for lanes of their member mask that never come"
-                                  : "live lanes wait at a barrier that others never reach",
-                      r->nresident, sim_opt.sms, l->occupancy, (unsigned long long)waiting);
+            sim_fault(
+                w, &l->prog->code[pc], (int)lane, w->cycling ? w->last_addr : 0, SIM_ERR_TIMEOUT,
+                "%s: %s; %d CTAs are resident (%d SMs x %d), %llu CTAs wait for a place", what,
+                w->cycling  ? "warp spins with unchanging state"
+                : w->parked ? "lanes wait for lanes of their member mask that never come"
+                            : "live lanes wait at a barrier that others never reach",
+                r->nresident, sim_opt.sms, l->occupancy, (unsigned long long)waiting);
         }
 }
 
-void sim_deadlock(sim_runner *r)
-{
+void sim_deadlock(sim_runner *r) {
     spin_report(r, "deadlock");
 }
 
-static bool all_stuck(const sim_runner *r)
-{
+static bool all_stuck(const sim_runner *r) {
     for (const sim_cta *c = r->list; c; c = c->next)
         for (int i = 0; c->used && i < c->nwarps; i++) {
             const sim_warp *w = &c->warp[i];
@@ -105,8 +112,7 @@ static bool all_stuck(const sim_runner *r)
     return true;
 }
 
-static void watch(sim_runner *r)
-{
+static void watch(sim_runner *r) {
     if (r->steps - r->progress < 1000000)
         return;
     if (all_stuck(r))
@@ -116,8 +122,7 @@ static void watch(sim_runner *r)
 }
 
 /* CTAs that cannot see each other: one after the other, on as many host threads as there are. */
-static void run_independent(sim_runner *r)
-{
+static void run_independent(sim_runner *r) {
     sim_cta *c = r->list;
     for (uint64_t k; !r->l->failed && (k = take(r->l)) < r->l->ncta;) {
         sim_cta_start(r, c, k);
@@ -132,8 +137,7 @@ static void run_independent(sim_runner *r)
 }
 
 /* CTAs that communicate: one host thread, the resident ones in turn. */
-static void run_resident(sim_runner *r)
-{
+static void run_resident(sim_runner *r) {
     sim_launch *l = r->l;
     int live = 0;
     for (sim_cta *c = r->list; c; c = c->next) {
@@ -164,8 +168,7 @@ static void run_resident(sim_runner *r)
     }
 }
 
-static sim_runner *new_runner(sim_launch *l, int ctas)
-{
+static sim_runner *new_runner(sim_launch *l, int ctas) {
     sim_runner *r = calloc(1, sizeof *r);
     size_t n = (size_t)l->prog->ncode;
     if (!r)
@@ -199,8 +202,7 @@ static sim_runner *new_runner(sim_launch *l, int ctas)
     return r;
 }
 
-static void merge_and_free(sim_runner *r)
-{
+static void merge_and_free(sim_runner *r) {
     sim_launch *l = r->l;
     pthread_mutex_lock(&l->lock);
     for (int i = 0; i < l->prog->ncode; i++) {
@@ -225,8 +227,7 @@ static void merge_and_free(sim_runner *r)
     free(r);
 }
 
-static void guarded(sim_runner *r)
-{
+static void guarded(sim_runner *r) {
     if (!setjmp(r->fail)) {
         if (r->l->parallel)
             run_independent(r);
@@ -235,14 +236,12 @@ static void guarded(sim_runner *r)
     }
 }
 
-static void *thread_main(void *arg)
-{
+static void *thread_main(void *arg) {
     guarded(arg);
     return NULL;
 }
 
-static void run_threads(sim_launch *l)
-{
+static void run_threads(sim_launch *l) {
     enum { MAX = 64 };
     pthread_t t[MAX];
     sim_runner *r[MAX] = {0};
@@ -264,8 +263,7 @@ static void run_threads(sim_launch *l)
         merge_and_free(r[i]);
 }
 
-int sim_run(sim_launch *l)
-{
+int sim_run(sim_launch *l) {
     struct timespec a, b;
     static uint32_t serial;
     l->serial = ++serial;

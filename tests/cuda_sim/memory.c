@@ -10,23 +10,21 @@
 sim_memory sim_mem = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 #define GRAIN 256u
-#define RED 256u
+#define RED   256u
 
-static void *reserve(uint64_t n)
-{
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+static void *reserve(uint64_t n) {
+    void *p =
+        mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
-int sim_mem_init(void)
-{
+int sim_mem_init(void) {
     if (sim_mem.arena)
         return 0;
     uint64_t size = (sim_opt.memory * 2 + (64u << 20)) & ~(uint64_t)4095;
     sim_mem.arena = reserve(size);
     sim_mem.valid = reserve(size);
-    sim_mem.rec = reserve(size / 4 * sizeof(sim_grec));
-    if (!sim_mem.arena || !sim_mem.valid || !sim_mem.rec)
+    if (!sim_mem.arena || !sim_mem.valid)
         return -1;
     sim_mem.arena_size = size;
     sim_mem.limit = sim_opt.memory;
@@ -34,21 +32,29 @@ int sim_mem_init(void)
     return 0;
 }
 
-static void forget(void *p, uint64_t n)
-{
-    uintptr_t a = ((uintptr_t)p + 4095) & ~(uintptr_t)4095, b = ((uintptr_t)p + n) & ~(uintptr_t)4095;
+/* The records of accesses take eight times the arena's address space: only strict launches need
+ * them. */
+bool sim_mem_records(void) {
+    if (!sim_mem.rec)
+        sim_mem.rec = reserve(sim_mem.arena_size / 4 * sizeof(sim_grec));
+    return sim_mem.rec != NULL;
+}
+
+static void forget(void *p, uint64_t n) {
+    uintptr_t a = ((uintptr_t)p + 4095) & ~(uintptr_t)4095,
+              b = ((uintptr_t)p + n) & ~(uintptr_t)4095;
     if (b > a)
         madvise((void *)a, b - a, MADV_DONTNEED);
 }
 
 /* Everything is freed: the context is gone. */
-void sim_mem_reset(void)
-{
+void sim_mem_reset(void) {
     pthread_mutex_lock(&sim_mem.lock);
     if (sim_mem.arena) {
         munmap(sim_mem.arena, sim_mem.arena_size);
         munmap(sim_mem.valid, sim_mem.arena_size);
-        munmap(sim_mem.rec, sim_mem.arena_size / 4 * sizeof(sim_grec));
+        if (sim_mem.rec)
+            munmap(sim_mem.rec, sim_mem.arena_size / 4 * sizeof(sim_grec));
     }
     free(sim_mem.a);
     sim_mem.arena = sim_mem.valid = NULL;
@@ -59,8 +65,7 @@ void sim_mem_reset(void)
     pthread_mutex_unlock(&sim_mem.lock);
 }
 
-static size_t first_above(uint64_t addr)
-{
+static size_t first_above(uint64_t addr) {
     size_t lo = 0, hi = sim_mem.n;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
@@ -72,8 +77,7 @@ static size_t first_above(uint64_t addr)
     return lo;
 }
 
-static bool insert(uint64_t lo, uint64_t size, bool module)
-{
+static bool insert(uint64_t lo, uint64_t size, bool module) {
     if (sim_mem.n == sim_mem.cap) {
         size_t cap = sim_mem.cap ? sim_mem.cap * 2 : 64;
         sim_alloc *a = realloc(sim_mem.a, cap * sizeof *a);
@@ -84,14 +88,14 @@ static bool insert(uint64_t lo, uint64_t size, bool module)
     }
     size_t at = first_above(lo);
     memmove(sim_mem.a + at + 1, sim_mem.a + at, (sim_mem.n - at) * sizeof *sim_mem.a);
-    sim_mem.a[at] = (sim_alloc){.lo = lo, .size = size, .module = module, .serial = ++sim_mem.serial};
+    sim_mem.a[at] =
+        (sim_alloc){.lo = lo, .size = size, .module = module, .serial = ++sim_mem.serial};
     sim_mem.n++;
     return true;
 }
 
 /* The arena is used up: drop the freed ranges and take the first gap that fits. */
-static uint64_t reuse(uint64_t need)
-{
+static uint64_t reuse(uint64_t need) {
     size_t k = 0;
     for (size_t i = 0; i < sim_mem.n; i++)
         if (!sim_mem.a[i].freed)
@@ -106,8 +110,7 @@ static uint64_t reuse(uint64_t need)
     return SIM_DEV_BASE + sim_mem.arena_size - at >= need ? at : 0;
 }
 
-uint64_t sim_mem_alloc(uint64_t size, bool module)
-{
+uint64_t sim_mem_alloc(uint64_t size, bool module) {
     uint64_t addr = 0;
     pthread_mutex_lock(&sim_mem.lock);
     if (size && size <= sim_mem.limit && sim_mem.used <= sim_mem.limit - size) {
@@ -127,8 +130,7 @@ uint64_t sim_mem_alloc(uint64_t size, bool module)
     return addr;
 }
 
-bool sim_mem_free(uint64_t addr)
-{
+bool sim_mem_free(uint64_t addr) {
     bool ok = false;
     pthread_mutex_lock(&sim_mem.lock);
     size_t at = first_above(addr);
@@ -149,11 +151,11 @@ bool sim_mem_free(uint64_t addr)
     return ok;
 }
 
-const sim_alloc *sim_mem_find(uint64_t addr, uint64_t n, char *why, size_t nwhy)
-{
+const sim_alloc *sim_mem_find(uint64_t addr, uint64_t n, char *why, size_t nwhy) {
     size_t at = first_above(addr);
     const sim_alloc *a = at > 0 ? &sim_mem.a[at - 1] : NULL;
-    if (a && !a->freed && addr - a->lo <= a->size && n <= a->size - (addr - a->lo) && (n || addr - a->lo < a->size))
+    if (a && !a->freed && addr - a->lo <= a->size && n <= a->size - (addr - a->lo) &&
+        (n || addr - a->lo < a->size))
         return a;
     if (!why)
         return NULL;
@@ -176,7 +178,6 @@ const sim_alloc *sim_mem_find(uint64_t addr, uint64_t n, char *why, size_t nwhy)
     return NULL;
 }
 
-void sim_mem_mark(uint64_t addr, uint64_t n, int valid)
-{
+void sim_mem_mark(uint64_t addr, uint64_t n, int valid) {
     memset(sim_mem.valid + (addr - SIM_DEV_BASE), valid, n);
 }

@@ -1,17 +1,17 @@
 /* mma.sync. Products are exact; a whole k-chunk is summed in double with the accumulator and
  * rounded once, which is at least as exact as any hardware order.
  *
- * Fragments (g = lane / 4, t = lane % 4): a register of packed halves, read as an 8x8 array by lanes,
- * is row-major: lane 4g+t holds row g, columns 2t, 2t+1. So A is 2x1 or 2x2 such blocks, B one or
- * two blocks of B transposed ([n][k]), and C/D of f32 two registers a row pair. */
+ * Fragments (g = lane / 4, t = lane % 4): a register of packed halves, read as an 8x8 array by
+ * lanes, is row-major: lane 4g+t holds row g, columns 2t, 2t+1. So A is 2x1 or 2x2 such blocks, B
+ * one or two blocks of B transposed ([n][k]), and C/D of f32 two registers a row pair. */
 #include "decode.h"
 #include "exec.h"
 
 typedef double mat_a[16][32];
 typedef double mat_b[32][8]; /* [k][n] */
 
-static void blocks16(const sim_warp *w, int32_t slot, bool bf, double *dst, size_t row, size_t col)
-{
+static void blocks16(const sim_warp *w, int32_t slot, bool bf, double *dst, size_t row,
+                     size_t col) {
     uint16_t h[64];
     memcpy(h, sim_r32(w, slot), sizeof h);
     float f[64];
@@ -26,44 +26,50 @@ static void blocks16(const sim_warp *w, int32_t slot, bool bf, double *dst, size
             dst[r * row + c * col] = (double)f[8 * r + c];
 }
 
-/* D += A B for 16 x k by k x 8. */
-static void multiply(mat_a a, mat_b b, int kk, double acc[16][8])
-{
-    for (int r = 0; r < 16; r++) {
-        double s[8];
-        memcpy(s, acc[r], sizeof s);
-        for (int k = 0; k < kk; k++)
-            for (int n = 0; n < 8; n++)
-                s[n] += a[r][k] * b[k][n];
-        memcpy(acc[r], s, sizeof s);
+/* D += A B for 16 x k by k x 8. Four rows at a time keep the sums in registers. */
+typedef double row8 __attribute__((vector_size(64)));
+static void multiply(mat_a a, mat_b b, int kk, double acc[16][8]) {
+    for (int r = 0; r < 16; r += 4) {
+        row8 s0, s1, s2, s3, y;
+        memcpy(&s0, acc[r], 64), memcpy(&s1, acc[r + 1], 64);
+        memcpy(&s2, acc[r + 2], 64), memcpy(&s3, acc[r + 3], 64);
+        for (int k = 0; k < kk; k++) {
+            memcpy(&y, b[k], 64);
+            s0 += a[r][k] * y;
+            s1 += a[r + 1][k] * y;
+            s2 += a[r + 2][k] * y;
+            s3 += a[r + 3][k] * y;
+        }
+        memcpy(acc[r], &s0, 64), memcpy(acc[r + 1], &s1, 64);
+        memcpy(acc[r + 2], &s2, 64), memcpy(acc[r + 3], &s3, 64);
     }
 }
 
-static void need_warp(sim_warp *w, const sim_insn *in, uint32_t m)
-{
+static void need_warp(sim_warp *w, const sim_insn *in, uint32_t m) {
     if (m != SIM_FULL)
         sim_fault(w, in, -1, 0, SIM_ERR_FAILED, "mma needs all 32 lanes, has %08x", m);
 }
 
-static void acc_f32_in(const sim_warp *w, const int32_t *c, double acc[16][8])
-{
-    for (int q = 0; q < 4; q++) {
-        const uint32_t *r = sim_r32(w, c[q]);
-        for (int l = 0; l < 32; l++)
-            acc[l / 4 + 8 * (q / 2)][2 * (l % 4) + (q & 1)] = (double)sim_f(r[l]);
+static void acc_f32_in(const sim_warp *w, const int32_t *c, double acc[16][8]) {
+    for (int q = 0; q < 4; q += 2) {
+        const uint32_t *x = sim_r32(w, c[q]), *y = sim_r32(w, c[q + 1]);
+        double *o = acc[4 * q]; /* rows g + 8 (q / 2): lane 4g + t has columns 2t, 2t + 1 */
+        for (int l = 0; l < 32; l++) {
+            o[2 * l] = (double)sim_f(x[l]);
+            o[2 * l + 1] = (double)sim_f(y[l]);
+        }
     }
 }
-static void acc_f32_out(sim_warp *w, const int32_t *d, double acc[16][8])
-{
+static void acc_f32_out(sim_warp *w, const int32_t *d, double acc[16][8]) {
     for (int q = 0; q < 4; q++) {
         uint32_t *r = sim_w32(w, d[q]);
+        const double *o = acc[8 * (q / 2)] + (q & 1);
         for (int l = 0; l < 32; l++)
-            r[l] = sim_bn((float)acc[l / 4 + 8 * (q / 2)][2 * (l % 4) + (q & 1)]);
+            r[l] = sim_bn((float)o[2 * l]);
     }
 }
 /* double -> f16 in one rounding: f32 rounded to odd first. */
-static uint32_t d2h(double v)
-{
+static uint32_t d2h(double v) {
     float f = (float)v;
     uint32_t b = sim_b(f);
     double e = v - (double)f;
@@ -75,8 +81,7 @@ static uint32_t d2h(double v)
 /* ext: d[nd], a[na], b[nb], c[nd]; imm: k | acc16 << 8 | kind << 16 */
 typedef enum { MM_F16, MM_BF16, MM_TF32, MM_S8 } mkind;
 
-EXEC(mma_half)
-{
+EXEC(mma_half) {
     need_warp(w, in, m);
     const int k = (int)(in->imm & 255u);
     const bool acc16 = in->imm >> 8 & 1u, bf = (in->imm >> 16) == MM_BF16;
@@ -108,8 +113,7 @@ EXEC(mma_half)
     }
 }
 
-EXEC(mma_tf32)
-{
+EXEC(mma_tf32) {
     need_warp(w, in, m);
     const int k = (int)(in->imm & 255u), na = k / 2, nb = k / 4;
     const int32_t *d = in->ext, *a = d + 4, *b = a + na, *c = b + nb;
@@ -131,9 +135,9 @@ EXEC(mma_tf32)
     acc_f32_out(w, d, acc);
 }
 
-/* Bytes: a register holds row g, k = 4t .. 4t+3. neg: bit 0 A unsigned, bit 1 B unsigned, bit 2 sat */
-EXEC(mma_s8)
-{
+/* Bytes: a register holds row g, k = 4t .. 4t+3. neg: bit 0 A unsigned, bit 1 B unsigned, bit 2 sat
+ */
+EXEC(mma_s8) {
     need_warp(w, in, m);
     const int k = (int)(in->imm & 255u), na = k / 8, nb = k / 16;
     const int32_t *d = in->ext, *a = d + 4, *b = a + na, *c = b + nb;
@@ -143,7 +147,8 @@ EXEC(mma_s8)
         for (int l = 0; l < 32; l++)
             for (int e = 0; e < 4; e++) {
                 uint32_t v = r[l] >> (8 * e) & 255u;
-                A[l / 4 + 8 * (q & 1)][4 * (l % 4) + e + 16 * (q / 2)] = in->neg & 1 ? (int32_t)v : (int8_t)v;
+                A[l / 4 + 8 * (q & 1)][4 * (l % 4) + e + 16 * (q / 2)] =
+                    in->neg & 1 ? (int32_t)v : (int8_t)v;
             }
     }
     for (int q = 0; q < nb; q++) {
@@ -170,8 +175,8 @@ EXEC(mma_s8)
     }
 }
 
-static void mma_operands(sim_dec *d, const ptx_insn *in, int32_t *ext, const int *n, const char *kind)
-{
+static void mma_operands(sim_dec *d, const ptx_insn *in, int32_t *ext, const int *n,
+                         const char *kind) {
     if (in->nopd != 4)
         dec_bad(d, "mma takes four operands");
     for (int q = 0; q < 4; q++) {
@@ -186,9 +191,13 @@ static void mma_operands(sim_dec *d, const ptx_insn *in, int32_t *ext, const int
     }
 }
 
-static void dec_mma(sim_dec *d, const ptx_insn *in)
-{
-    static const struct { const char *op; mkind kind; int k, acc16, cc; uint8_t neg; } forms[] = {
+static void dec_mma(sim_dec *d, const ptx_insn *in) {
+    static const struct {
+        const char *op;
+        mkind kind;
+        int k, acc16, cc;
+        uint8_t neg;
+    } forms[] = {
         {"mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32", MM_F16, 8, 0, 75, 0},
         {"mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16", MM_F16, 8, 1, 75, 0},
         {"mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", MM_F16, 16, 0, 80, 0},

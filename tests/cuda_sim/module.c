@@ -4,8 +4,7 @@
 
 #include <stdlib.h>
 
-static bool place_var(sim_module *m, ptx_var *v)
-{
+static bool place_var(sim_module *m, ptx_var *v) {
     uint64_t size = v->size ? v->size : 1;
     v->addr = sim_mem_alloc(size, true);
     if (!v->addr)
@@ -19,15 +18,15 @@ static bool place_var(sim_module *m, ptx_var *v)
     return true;
 }
 
-static bool relocate(sim_module *m, char *err, size_t errlen)
-{
+static bool relocate(sim_module *m, char *err, size_t errlen) {
     for (ptx_var *v = m->ptx->vars; v; v = v->next)
         for (ptx_reloc *r = v->relocs; r; r = r->next) {
             const ptx_var *t = m->ptx->vars;
             while (t && strcmp(t->name, r->name))
                 t = t->next;
             if (!t || (t->space != SP_GLOBAL && t->space != SP_CONST)) {
-                snprintf(err, errlen, "PTX line %d: initialiser of %s refers to %s", v->line, v->name, r->name);
+                snprintf(err, errlen, "PTX line %d: initialiser of %s refers to %s", v->line,
+                         v->name, r->name);
                 return false;
             }
             uint64_t a = t->addr + (uint64_t)r->add;
@@ -36,8 +35,7 @@ static bool relocate(sim_module *m, char *err, size_t errlen)
     return true;
 }
 
-void sim_module_free(sim_module *m)
-{
+void sim_module_free(sim_module *m) {
     if (!m)
         return;
     for (int i = 0; i < m->nallocs; i++)
@@ -51,8 +49,7 @@ void sim_module_free(sim_module *m)
     free(m);
 }
 
-sim_module *sim_module_load(const char *text, char *err, size_t errlen, int *too_new)
-{
+sim_module *sim_module_load(const char *text, char *err, size_t errlen, int *too_new) {
     sim_module *m = calloc(1, sizeof *m);
     int nvars = 0, nfuncs = 0;
     *too_new = 0;
@@ -62,7 +59,8 @@ sim_module *sim_module_load(const char *text, char *err, size_t errlen, int *too
     if (!m->ptx)
         goto fail;
     if (m->ptx->target > sim_opt.cc) {
-        snprintf(err, errlen, "PTX for sm_%d on a device of compute capability %d", m->ptx->target, sim_opt.cc);
+        snprintf(err, errlen, "PTX for sm_%d on a device of compute capability %d", m->ptx->target,
+                 sim_opt.cc);
         *too_new = 1;
         goto fail;
     }

@@ -1,18 +1,19 @@
 /* Mutation check of synchronisation: every barrier, wait, fence and lock of a kernel is taken away
  * singly, and a command that runs the kernel on the simulator must fail each time.
  *
- *   cuda_sim_mutate --ptx FILE [--kernel NAME] [--equivalent FILE] [--list] [--timeout S] -- COMMAND...
+ *   cuda_sim_mutate --ptx FILE [--kernel NAME] [--equivalent FILE] [--list] [--timeout S] --
+ * COMMAND...
  *
- * The mutation is done by the simulator when it loads the kernel (CUDA_SIM_DELETE), so COMMAND may be any
- * program, its PTX embedded or not; FILE is the same PTX, read here for the sites. Without a mutation
- * COMMAND must succeed. A site is one of
- *   delete  bar/barrier (also bar.warp.sync), cp.async.wait_*, cp.async.commit_group, fence/membar,
- *           the backward branch of a loop that polls with a volatile, relaxed or acquiring load or atomic
- *   weaken  .acquire, .release and .acq_rel of ld, st, red and atom become .relaxed
- * and has a name that survives recompilation: kernel:mode:opcode:k (k-th of its kind in the kernel).
- * A survivor must stand in the file of equivalent mutants, "name reason" a line. Exit status: 0 all
- * caught or equivalent, 5 a mutant survived, 2 usage, 1 trouble. A mutant listed as equivalent that
- * is caught is reported too: the list is stale (status 5). */
+ * The mutation is done by the simulator when it loads the kernel (CUDA_SIM_DELETE), so COMMAND may
+ * be any program, its PTX embedded or not; FILE is the same PTX, read here for the sites. Without a
+ * mutation COMMAND must succeed. A site is one of delete  bar/barrier (also bar.warp.sync),
+ * cp.async.wait_*, cp.async.commit_group, fence/membar, the backward branch of a loop that polls
+ * with a volatile, relaxed or acquiring load or atomic weaken  .acquire, .release and .acq_rel of
+ * ld, st, red and atom become .relaxed and has a name that survives recompilation:
+ * kernel:mode:opcode:k (k-th of its kind in the kernel). A survivor must stand in the file of
+ * equivalent mutants, "name reason" a line. Exit status: 0 all caught or equivalent, 5 a mutant
+ * survived, 2 usage, 1 trouble. A mutant listed as equivalent that is caught is reported too: the
+ * list is stale (status 5). */
 #define _POSIX_C_SOURCE 200809L
 #include "ptx.h"
 
@@ -41,8 +42,7 @@ typedef struct tool {
     int n, cap;
 } tool;
 
-static char *read_file(const char *path)
-{
+static char *read_file(const char *path) {
     FILE *f = fopen(path, "rb");
     size_t n = 0, cap = 1 << 16;
     char *t = malloc(cap);
@@ -64,46 +64,66 @@ static char *read_file(const char *path)
     return t;
 }
 
-static bool strong(const ptx_insn *in)
-{
+static bool strong(const ptx_insn *in) {
     return ptx_has(in, "acquire") || ptx_has(in, "release") || ptx_has(in, "acq_rel");
 }
-static bool memory_op(const ptx_insn *in)
-{
+static bool memory_op(const ptx_insn *in) {
     return ptx_is(in, "ld") || ptx_is(in, "st") || ptx_is(in, "red") || ptx_is(in, "atom");
 }
-static bool polls(const ptx_insn *in)
-{
-    return ptx_is(in, "atom") || (ptx_is(in, "ld") && (ptx_has(in, "volatile") || ptx_has(in, "relaxed") || ptx_has(in, "acquire")));
+static bool polls(const ptx_insn *in) {
+    return ptx_is(in, "atom") ||
+           (ptx_is(in, "ld") &&
+            (ptx_has(in, "volatile") || ptx_has(in, "relaxed") || ptx_has(in, "acquire")));
 }
 
-static bool is_wait(const ptx_insn *in)
-{
+static bool is_wait(const ptx_insn *in) {
     if (ptx_is(in, "bar") || ptx_is(in, "barrier") || ptx_is(in, "fence") || ptx_is(in, "membar"))
         return true;
-    return ptx_is(in, "cp") && (ptx_has(in, "wait_group") || ptx_has(in, "wait_all") || ptx_has(in, "commit_group"));
+    return ptx_is(in, "cp") &&
+           (ptx_has(in, "wait_group") || ptx_has(in, "wait_all") || ptx_has(in, "commit_group"));
 }
 
-/* A short loop backwards that polls memory. */
-static bool is_spin(const ptx_func *f, int i)
-{
+static bool tainted(const bool *set, const ptx_operand *o) {
+    if (o->kind == OP_REG)
+        return set[o->reg];
+    for (int i = 0; i < o->nv; i++)
+        if (tainted(set, &o->v[i]))
+            return true;
+    return false;
+}
+static void taint(bool *set, const ptx_operand *o) {
+    if (o->kind == OP_REG)
+        set[o->reg] = true;
+    for (int i = 0; i < o->nv; i++)
+        taint(set, &o->v[i]);
+}
+
+/* A short loop backwards whose condition comes from memory that it polls. */
+static bool is_spin(const ptx_func *f, int i) {
     const ptx_insn *in = &f->insns[i];
     if (!ptx_is(in, "bra") || in->guard < 0 || !in->nopd || !in->opd[0].name)
         return false;
     int t = ptx_find_label(f, in->opd[0].name, in->scope);
     if (t < 0 || t > i || i - t > 24)
         return false;
-    bool poll = false;
+    bool *set = calloc((size_t)f->nregs + 1, 1);
+    if (!set)
+        exit(1);
     for (int k = t; k < i; k++) {
-        poll |= polls(&f->insns[k]);
-        if (is_wait(&f->insns[k]) && !ptx_is(&f->insns[k], "fence") && !ptx_is(&f->insns[k], "membar"))
-            return false;
+        const ptx_insn *q = &f->insns[k];
+        bool hit = polls(q);
+        for (int j = 1; j < q->nopd; j++)
+            hit |= tainted(set, &q->opd[j]);
+        if (hit && q->nopd)
+            taint(set, &q->opd[0]);
     }
-    return poll;
+    bool spin = set[in->guard];
+    free(set);
+    return spin;
 }
 
-static void add(tool *t, const ptx_func *f, const ptx_insn *in, const char *mode, const char *kind)
-{
+static void add(tool *t, const ptx_func *f, const ptx_insn *in, const char *mode,
+                const char *kind) {
     char head[240];
     int k = 0;
     if (t->n == t->cap) {
@@ -120,8 +140,7 @@ static void add(tool *t, const ptx_func *f, const ptx_insn *in, const char *mode
     snprintf(s->name, sizeof s->name, "%s%d", head, k);
 }
 
-static void find_sites(tool *t, ptx_module *m)
-{
+static void find_sites(tool *t, ptx_module *m) {
     for (const ptx_func *f = m->funcs; f; f = f->next) {
         if (!f->is_entry || (t->kernel && strcmp(f->name, t->kernel)))
             continue;
@@ -138,8 +157,7 @@ static void find_sites(tool *t, ptx_module *m)
 }
 
 /* Exit status of the command, -1 when it ran out of time, 128 + signal when it was killed. */
-static int run(const tool *t, const site *s)
-{
+static int run(const tool *t, const site *s) {
     char value[400];
     if (s)
         snprintf(value, sizeof value, "%s:%d:%s", s->f->name, s->in->line, s->mode);
@@ -172,8 +190,7 @@ static int run(const tool *t, const site *s)
 }
 
 /* The reason of an equivalent mutant, NULL when it is not listed. */
-static const char *reason(const char *list, const char *name, char *buf, size_t n)
-{
+static const char *reason(const char *list, const char *name, char *buf, size_t n) {
     size_t len = strlen(name);
     for (const char *p = list; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
         if (!strncmp(p, name, len) && p[len] == ' ') {
@@ -183,8 +200,7 @@ static const char *reason(const char *list, const char *name, char *buf, size_t 
     return NULL;
 }
 
-static int check(tool *t, const ptx_module *m)
-{
+static int check(tool *t, const ptx_module *m) {
     char *list = t->equivalent ? read_file(t->equivalent) : NULL, why[300];
     int caught = 0, equal = 0, bad = 0;
     int base = run(t, NULL);
@@ -194,16 +210,27 @@ static int check(tool *t, const ptx_module *m)
     }
     for (int i = 0; i < t->n; i++) {
         const site *s = &t->s[i];
-        const char *file = s->in->loc_file > 0 && s->in->loc_file < m->nfiles ? m->files[s->in->loc_file] : "?";
+        const char *file =
+            s->in->loc_file > 0 && s->in->loc_file < m->nfiles ? m->files[s->in->loc_file] : "?";
         const char *slash = file ? strrchr(file, '/') : NULL;
         int rc = run(t, s);
         const char *r = reason(list, s->name, why, sizeof why);
-        const char *verdict = rc && !r ? "caught" : rc ? "CAUGHT BUT LISTED AS EQUIVALENT" : r ? "equivalent" : "SURVIVED";
+        const char *verdict = rc && !r ? "caught"
+                              : rc     ? "CAUGHT BUT LISTED AS EQUIVALENT"
+                              : r      ? "equivalent"
+                                       : "SURVIVED";
         caught += rc && !r;
         equal += !rc && r;
         bad += (rc && r) || (!rc && !r);
-        printf("%-52s PTX line %5d %s:%d: %s%s%s\n", s->name, s->in->line, slash ? slash + 1 : file ? file : "?",
-               s->in->loc_line, verdict, r && !rc ? ": " : rc == -1 ? " (ran out of time)" : "", r && !rc ? r : "");
+        printf("%-52s PTX line %5d %s:%d: %s%s%s\n", s->name, s->in->line,
+               slash  ? slash + 1
+               : file ? file
+                      : "?",
+               s->in->loc_line, verdict,
+               r && !rc   ? ": "
+               : rc == -1 ? " (ran out of time)"
+                          : "",
+               r && !rc ? r : "");
         fflush(stdout);
     }
     printf("%d sites: %d caught, %d equivalent, %d wrong\n", t->n, caught, equal, bad);
@@ -211,8 +238,7 @@ static int check(tool *t, const ptx_module *m)
     return bad ? 5 : 0;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     tool t = {.timeout = 60};
     char err[512];
     for (int i = 1; i < argc; i++) {
@@ -233,8 +259,9 @@ int main(int argc, char **argv)
             t.ptx = NULL, i = argc;
     }
     if (!t.ptx || (!t.command && !t.list)) {
-        fprintf(stderr, "usage: cuda_sim_mutate --ptx FILE [--kernel NAME] [--equivalent FILE] [--list]"
-                        " [--timeout S] -- COMMAND...\n");
+        fprintf(stderr,
+                "usage: cuda_sim_mutate --ptx FILE [--kernel NAME] [--equivalent FILE] [--list]"
+                " [--timeout S] -- COMMAND...\n");
         return 2;
     }
     char *text = read_file(t.ptx);

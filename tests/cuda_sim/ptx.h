@@ -15,9 +15,34 @@ char *ptx_strndup(ptx_arena *a, const char *s, size_t n);
 void ptx_arena_free(ptx_arena *a);
 
 typedef enum {
-    TY_NONE, TY_PRED, TY_B8, TY_B16, TY_B32, TY_B64, TY_B128, TY_U8, TY_U16, TY_U32, TY_U64,
-    TY_S8, TY_S16, TY_S32, TY_S64, TY_F16, TY_F16X2, TY_BF16, TY_BF16X2, TY_TF32, TY_F32, TY_F64,
-    TY_U16X2, TY_S16X2, TY_E4M3, TY_E5M2, TY_E4M3X2, TY_E5M2X2
+    TY_NONE,
+    TY_PRED,
+    TY_B8,
+    TY_B16,
+    TY_B32,
+    TY_B64,
+    TY_B128,
+    TY_U8,
+    TY_U16,
+    TY_U32,
+    TY_U64,
+    TY_S8,
+    TY_S16,
+    TY_S32,
+    TY_S64,
+    TY_F16,
+    TY_F16X2,
+    TY_BF16,
+    TY_BF16X2,
+    TY_TF32,
+    TY_F32,
+    TY_F64,
+    TY_U16X2,
+    TY_S16X2,
+    TY_E4M3,
+    TY_E5M2,
+    TY_E4M3X2,
+    TY_E5M2X2
 } ptx_type;
 unsigned ptx_type_bits(ptx_type t);
 /* The type named by one dot-less token ("u32"), TY_NONE when it is not a type. */
@@ -39,11 +64,11 @@ typedef struct ptx_var {
     ptx_space space;
     ptx_type type;
     size_t size, align;
-    bool is_extern;   /* .extern .shared x[]: the dynamic shared memory */
+    bool is_extern; /* .extern .shared x[]: the dynamic shared memory */
     bool is_func_param;
-    uint8_t *init;    /* NULL: zero */
+    uint8_t *init; /* NULL: zero */
     ptx_reloc *relocs;
-    uint64_t addr;    /* offset in its space (global/const: device address), set by the linker */
+    uint64_t addr; /* offset in its space (global/const: device address), set by the linker */
     struct ptx_var *alias; /* call-site .param variable: the callee's parameter it stands for */
     int line;
 } ptx_var;
@@ -54,32 +79,43 @@ typedef struct ptx_reg {
     int32_t slot; /* set by the allocator; predicates: bit-vector number */
 } ptx_reg;
 
-typedef enum { OP_REG, OP_IMM, OP_FLT, OP_SYM, OP_ADDR, OP_VEC, OP_SREG, OP_SINK, OP_PAIR, OP_LIST } ptx_opkind;
+typedef enum {
+    OP_REG,
+    OP_IMM,
+    OP_FLT,
+    OP_SYM,
+    OP_ADDR,
+    OP_VEC,
+    OP_SREG,
+    OP_SINK,
+    OP_PAIR,
+    OP_LIST
+} ptx_opkind;
 
 typedef struct ptx_operand {
     ptx_opkind kind;
-    bool neg;             /* !p for predicates, -x for registers */
-    int32_t reg;          /* OP_REG, OP_ADDR base register; -1 none */
-    uint64_t imm;         /* OP_IMM bits; OP_FLT: bits of the literal; OP_ADDR: offset */
-    unsigned fbits;       /* OP_FLT: 32 or 64 */
-    const char *name;     /* OP_SYM, OP_SREG, symbol base of OP_ADDR */
-    ptx_var *var;         /* resolved variable of OP_SYM or OP_ADDR */
+    bool neg;              /* !p for predicates, -x for registers */
+    int32_t reg;           /* OP_REG, OP_ADDR base register; -1 none */
+    uint64_t imm;          /* OP_IMM bits; OP_FLT: bits of the literal; OP_ADDR: offset */
+    unsigned fbits;        /* OP_FLT: 32 or 64 */
+    const char *name;      /* OP_SYM, OP_SREG, symbol base of OP_ADDR */
+    ptx_var *var;          /* resolved variable of OP_SYM or OP_ADDR */
     struct ptx_operand *v; /* OP_VEC, OP_PAIR, OP_LIST elements */
     int nv;
 } ptx_operand;
 
 #define PTX_MAX_PARTS 20
-#define PTX_MAX_OPS 10
+#define PTX_MAX_OPS   10
 
 typedef struct ptx_insn {
-    const char *op;                     /* whole opcode, "ld.global.nc.v4.u32" */
-    const char *part[PTX_MAX_PARTS];    /* "ld" "global" "nc" "v4" "u32" */
+    const char *op;                  /* whole opcode, "ld.global.nc.v4.u32" */
+    const char *part[PTX_MAX_PARTS]; /* "ld" "global" "nc" "v4" "u32" */
     int nparts;
     ptx_operand opd[PTX_MAX_OPS];
     int nopd;
     int32_t guard; /* predicate register or -1 */
     bool gneg;
-    int line;      /* line in the PTX text */
+    int line; /* line in the PTX text */
     int loc_file, loc_line, scope;
     const char *text; /* the statement itself, for messages */
     int text_len;
@@ -103,7 +139,7 @@ typedef struct ptx_func {
     bool is_entry, has_body;
     ptx_var *params, *rets; /* in order */
     size_t param_bytes;
-    ptx_var *vars;          /* .local, .shared and call .param declared inside */
+    ptx_var *vars; /* .local, .shared and call .param declared inside */
     ptx_reg *regs;
     int nregs, cap_regs;
     ptx_insn *insns;

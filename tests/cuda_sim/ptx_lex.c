@@ -1,4 +1,5 @@
-/* Tokens of PTX. An opcode with all its modifiers ("ld.global.L2::cache_hint.v4.u32") is one word. */
+/* Tokens of PTX. An opcode with all its modifiers ("ld.global.L2::cache_hint.v4.u32") is one word.
+ */
 #include "ptx.h"
 
 #include <ctype.h>
@@ -11,8 +12,7 @@ struct ptx_block {
     _Alignas(16) uint8_t data[];
 };
 
-void *ptx_alloc(ptx_arena *a, size_t n)
-{
+void *ptx_alloc(ptx_arena *a, size_t n) {
     n = (n + 15) & ~(size_t)15;
     if (!a->head || a->head->cap - a->head->used < n) {
         size_t cap = n > 65536 ? n : 65536;
@@ -28,16 +28,14 @@ void *ptx_alloc(ptx_arena *a, size_t n)
     return p;
 }
 
-char *ptx_strndup(ptx_arena *a, const char *s, size_t n)
-{
+char *ptx_strndup(ptx_arena *a, const char *s, size_t n) {
     char *d = ptx_alloc(a, n + 1);
     memcpy(d, s, n);
     d[n] = 0;
     return d;
 }
 
-void ptx_arena_free(ptx_arena *a)
-{
+void ptx_arena_free(ptx_arena *a) {
     while (a->head) {
         struct ptx_block *b = a->head;
         a->head = b->next;
@@ -45,21 +43,18 @@ void ptx_arena_free(ptx_arena *a)
     }
 }
 
-static bool word_char(char c)
-{
+static bool word_char(char c) {
     return isalnum((unsigned char)c) || c == '_' || c == '$' || c == '%' || c == '.';
 }
 
-void ptx_lex_init(ptx_lexer *lx, const char *text)
-{
+void ptx_lex_init(ptx_lexer *lx, const char *text) {
     memset(lx, 0, sizeof *lx);
     lx->p = text;
     lx->line = 1;
     ptx_next(lx);
 }
 
-static void skip_space(ptx_lexer *lx)
-{
+static void skip_space(ptx_lexer *lx) {
     for (;;) {
         char c = *lx->p;
         if (c == '\n') {
@@ -84,8 +79,7 @@ static void skip_space(ptx_lexer *lx)
     }
 }
 
-void ptx_next(ptx_lexer *lx)
-{
+void ptx_next(ptx_lexer *lx) {
     skip_space(lx);
     const char *p = lx->p;
     lx->s = p;

@@ -5,14 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const no_dst[] = {"st",     "red",     "bra",   "brx",    "bar",     "barrier",
-                                     "membar", "fence",   "ret",   "exit",   "call",    "prefetch",
-                                     "prefetchu", "trap", "brkpt", "nanosleep", "cp",  "stmatrix",
-                                     "griddepcontrol", "applypriority", "discard", "pmevent",
-                                     "setmaxnreg", "mbarrier", NULL};
+static const char *const no_dst[] = {"st",
+                                     "red",
+                                     "bra",
+                                     "brx",
+                                     "bar",
+                                     "barrier",
+                                     "membar",
+                                     "fence",
+                                     "ret",
+                                     "exit",
+                                     "call",
+                                     "prefetch",
+                                     "prefetchu",
+                                     "trap",
+                                     "brkpt",
+                                     "nanosleep",
+                                     "cp",
+                                     "stmatrix",
+                                     "griddepcontrol",
+                                     "applypriority",
+                                     "discard",
+                                     "pmevent",
+                                     "setmaxnreg",
+                                     "mbarrier",
+                                     NULL};
 
-bool ptx_defines(const ptx_insn *in)
-{
+bool ptx_defines(const ptx_insn *in) {
     if (!in->nopd)
         return false;
     if ((ptx_is(in, "bar") || ptx_is(in, "barrier")) && ptx_has(in, "red"))
@@ -25,8 +44,7 @@ bool ptx_defines(const ptx_insn *in)
 
 typedef void (*visit)(void *ctx, int reg, bool def);
 
-static void walk(const ptx_operand *o, bool def, visit v, void *ctx)
-{
+static void walk(const ptx_operand *o, bool def, visit v, void *ctx) {
     switch (o->kind) {
     case OP_REG:
         v(ctx, o->reg, def);
@@ -46,8 +64,7 @@ static void walk(const ptx_operand *o, bool def, visit v, void *ctx)
     }
 }
 
-static void each_reg(const ptx_insn *in, visit v, void *ctx)
-{
+static void each_reg(const ptx_insn *in, visit v, void *ctx) {
     bool def = ptx_defines(in);
     for (int i = 0; i < in->nopd; i++)
         walk(&in->opd[i], def && i == 0, v, ctx);
@@ -57,11 +74,11 @@ static void each_reg(const ptx_insn *in, visit v, void *ctx)
 
 typedef struct live {
     ptx_func *f;
-    int nw;            /* words of a bit set */
+    int nw; /* words of a bit set */
     uint64_t *in, *use, *def, *tmp;
     int *start, *end, nblk;
     int (*succ)[2];
-    uint8_t *many;     /* block ends in brx */
+    uint8_t *many; /* block ends in brx */
     int *blk_of;
     int *lo, *hi;
     int at;
@@ -69,8 +86,7 @@ typedef struct live {
     int b;
 } live;
 
-static void visit_usedef(void *ctx, int r, bool def)
-{
+static void visit_usedef(void *ctx, int r, bool def) {
     live *L = ctx;
     uint64_t *set = (def ? L->def : L->use) + (size_t)L->b * (size_t)L->nw;
     uint64_t bit = 1ull << (r & 63);
@@ -79,8 +95,7 @@ static void visit_usedef(void *ctx, int r, bool def)
     set[r >> 6] |= bit;
 }
 
-static void visit_range(void *ctx, int r, bool def)
-{
+static void visit_range(void *ctx, int r, bool def) {
     live *L = ctx;
     (void)def;
     if (L->at < L->lo[r])
@@ -89,14 +104,12 @@ static void visit_range(void *ctx, int r, bool def)
         L->hi[r] = L->at;
 }
 
-static bool ends_block(const ptx_insn *in)
-{
+static bool ends_block(const ptx_insn *in) {
     return ptx_is(in, "bra") || ptx_is(in, "brx") || ptx_is(in, "ret") || ptx_is(in, "exit") ||
            ptx_is(in, "trap");
 }
 
-static void blocks(live *L)
-{
+static void blocks(live *L) {
     ptx_func *f = L->f;
     int n = f->ninsns;
     uint8_t *lead = calloc((size_t)n + 2, 1);
@@ -132,8 +145,7 @@ static void blocks(live *L)
     free(lead);
 }
 
-static void join_succ(const live *L, int b, uint64_t *out)
-{
+static void join_succ(const live *L, int b, uint64_t *out) {
     memset(out, 0, (size_t)L->nw * 8);
     for (int s = 0; s < 2; s++)
         if (L->succ[b][s] >= 0)
@@ -147,8 +159,7 @@ static void join_succ(const live *L, int b, uint64_t *out)
         }
 }
 
-static void solve(live *L)
-{
+static void solve(live *L) {
     bool changed = true;
     while (changed) {
         changed = false;
@@ -179,19 +190,16 @@ static void solve(live *L)
 }
 
 static const int *sort_lo;
-static int by_lo(const void *a, const void *b)
-{
+static int by_lo(const void *a, const void *b) {
     int x = *(const int *)a, y = *(const int *)b;
     return sort_lo[x] != sort_lo[y] ? (sort_lo[x] < sort_lo[y] ? -1 : 1) : (x < y ? -1 : 1);
 }
 
-static int width_class(ptx_type t)
-{
+static int width_class(ptx_type t) {
     return t == TY_PRED ? 2 : ptx_type_bits(t) == 64 ? 1 : 0;
 }
 
-static void assign(live *L)
-{
+static void assign(live *L) {
     ptx_func *f = L->f;
     int *order = calloc((size_t)f->nregs + 1, sizeof *order), n = 0;
     int *busy[3], top[3] = {0, 0, 0};
@@ -231,8 +239,7 @@ static void assign(live *L)
     free(live_w);
 }
 
-void regalloc(ptx_module *m, ptx_func *f)
-{
+void regalloc(ptx_module *m, ptx_func *f) {
     (void)m;
     if (f->allocated)
         return;

@@ -1,4 +1,5 @@
-/* The simulator's own structures. Driver entry points are in driver_*.c, the machine in the rest. */
+/* The simulator's own structures. Driver entry points are in driver_*.c, the machine in the rest.
+ */
 #ifndef CUDA_SIM_SIM_H
 #define CUDA_SIM_SIM_H
 
@@ -8,21 +9,23 @@
 #include <setjmp.h>
 #include <stdio.h>
 
-#define SIM_LANES 32
-#define SIM_FULL 0xffffffffu
-#define SIM_MAX_WARPS 32 /* of a CTA */
-#define SIM_BARRIERS 16
+#define SIM_LANES      32
+#define SIM_FULL       0xffffffffu
+#define SIM_MAX_WARPS  32 /* of a CTA */
+#define SIM_BARRIERS   16
 #define SIM_CALL_DEPTH 24
 
-/* Generic address windows. Device addresses start above them, so that the host cannot dereference one. */
+/* Generic address windows. Device addresses start above them, so that the host cannot dereference
+ * one. */
 #define SIM_SHARED_BASE 0x100000000ull
-#define SIM_LOCAL_BASE 0x180000000ull
-#define SIM_WINDOW 0x1000000ull
-#define SIM_DEV_BASE 0x200000000ull
+#define SIM_LOCAL_BASE  0x180000000ull
+#define SIM_PARAM_BASE  0x190000000ull
+#define SIM_WINDOW      0x1000000ull
+#define SIM_DEV_BASE    0x200000000ull
 
 /* ---- options (environment) ---- */
 typedef struct sim_options {
-    int sms, cc, threads, strict;
+    int sms, cc, threads, strict, slice;
     uint64_t seed, memory, watchdog;
     char report[512];
     char fault_kind[16];
@@ -42,8 +45,8 @@ typedef struct sim_alloc {
 } sim_alloc;
 
 typedef struct sim_memory {
-    uint8_t *arena;   /* host image of [SIM_DEV_BASE, + arena_size) */
-    uint8_t *valid;   /* strict: one byte a byte, 1 = written */
+    uint8_t *arena;       /* host image of [SIM_DEV_BASE, + arena_size) */
+    uint8_t *valid;       /* strict: one byte a byte, 1 = written */
     struct sim_grec *rec; /* strict: one record a 4-byte word */
     uint64_t arena_size, top, used, limit;
     sim_alloc *a; /* sorted by address */
@@ -54,26 +57,59 @@ typedef struct sim_memory {
 extern sim_memory sim_mem;
 int sim_mem_init(void);
 void sim_mem_reset(void);
+bool sim_mem_records(void);
 uint64_t sim_mem_alloc(uint64_t size, bool module); /* 0: out of memory */
 bool sim_mem_free(uint64_t addr);
 /* The live allocation that holds [addr, addr+n), NULL if none; *why (may be NULL) gets a phrase. */
 const sim_alloc *sim_mem_find(uint64_t addr, uint64_t n, char *why, size_t nwhy);
-static inline uint8_t *sim_host(uint64_t addr)
-{
+static inline uint8_t *sim_host(uint64_t addr) {
     return sim_mem.arena + (addr - SIM_DEV_BASE);
 }
 void sim_mem_mark(uint64_t addr, uint64_t n, int valid);
 
 /* ---- programs ---- */
 typedef enum {
-    CL_INT, CL_LOGIC, CL_F16, CL_BF16, CL_F32, CL_F64, CL_CVT, CL_MOV, CL_PRED, CL_SFU, CL_BRANCH,
-    CL_LD_GLOBAL, CL_ST_GLOBAL, CL_LD_SHARED, CL_ST_SHARED, CL_LOCAL, CL_PARAM, CL_GENERIC,
-    CL_LDMATRIX, CL_CPASYNC, CL_MMA, CL_ATOM, CL_WARP, CL_BARRIER, CL_FENCE, CL_OTHER, CL_COUNT
+    CL_INT,
+    CL_LOGIC,
+    CL_F16,
+    CL_BF16,
+    CL_F32,
+    CL_F64,
+    CL_CVT,
+    CL_MOV,
+    CL_PRED,
+    CL_SFU,
+    CL_BRANCH,
+    CL_LD_GLOBAL,
+    CL_ST_GLOBAL,
+    CL_LD_SHARED,
+    CL_ST_SHARED,
+    CL_LOCAL,
+    CL_PARAM,
+    CL_GENERIC,
+    CL_LDMATRIX,
+    CL_CPASYNC,
+    CL_MMA,
+    CL_ATOM,
+    CL_WARP,
+    CL_BARRIER,
+    CL_FENCE,
+    CL_OTHER,
+    CL_COUNT
 } sim_class;
 extern const char *const sim_class_name[CL_COUNT];
 
 typedef enum {
-    CTL_NONE, CTL_BRA, CTL_BRX, CTL_RET, CTL_EXIT, CTL_CALL, CTL_BAR, CTL_SYNC, CTL_YIELD, CTL_TRAP
+    CTL_NONE,
+    CTL_BRA,
+    CTL_BRX,
+    CTL_RET,
+    CTL_EXIT,
+    CTL_CALL,
+    CTL_BAR,
+    CTL_SYNC,
+    CTL_YIELD,
+    CTL_TRAP
 } sim_ctl;
 
 typedef struct sim_insn sim_insn;
@@ -86,8 +122,15 @@ typedef void (*sim_fn)(sim_warp *w, const sim_insn *in, uint32_t m);
 
 /* Flags of memory instructions. */
 enum {
-    MF_VOLATILE = 1, MF_RELAXED = 2, MF_ACQUIRE = 4, MF_RELEASE = 8, MF_NC = 16, MF_SYSGPU = 32,
-    MF_SIGNED = 64, MF_POLICY = 128, MF_WEAKENED = 256
+    MF_VOLATILE = 1,
+    MF_RELAXED = 2,
+    MF_ACQUIRE = 4,
+    MF_RELEASE = 8,
+    MF_NC = 16,
+    MF_SYSGPU = 32,
+    MF_SIGNED = 64,
+    MF_POLICY = 128,
+    MF_WEAKENED = 256
 };
 #define MF_STRONG (MF_VOLATILE | MF_RELAXED | MF_ACQUIRE | MF_RELEASE)
 
@@ -99,9 +142,10 @@ struct sim_insn {
     uint16_t flags;
     int16_t guard;
     uint8_t gneg, ctl, cls, space;
-    uint8_t bytes, vec, abits, neg; /* element bytes, elements, address register bits, negated inputs */
-    uint8_t member;                 /* CTL_SYNC: which operand (1 a .. 4 e) is the member mask, 0: all */
-    int32_t *ext;                   /* further operand slots (vectors, mma) */
+    uint8_t bytes, vec, abits,
+        neg;        /* element bytes, elements, address register bits, negated inputs */
+    uint8_t member; /* CTL_SYNC: which operand (1 a .. 4 e) is the member mask, 0: all */
+    int32_t *ext;   /* further operand slots (vectors, mma) */
     const ptx_insn *src;
 };
 
@@ -123,7 +167,10 @@ struct sim_program {
     int nslots; /* 32-bit words a lane */
     int npreds;
     int nsregs; /* special registers kept in slots: see sreg[] */
-    struct { int32_t slot; int id; } sreg[64];
+    struct {
+        int32_t slot;
+        int id;
+    } sreg[64];
     uint32_t static_shared, local_bytes, param_bytes;
     uint32_t dyn_align;
     int nregs;          /* estimated 32-bit registers a thread */
@@ -180,7 +227,7 @@ struct sim_warp {
     uint32_t active, live, blocked, parked;
     bool diverged, done;
     uint8_t id;
-    uint32_t gid;             /* warp number in the grid */
+    uint32_t gid; /* warp number in the grid */
     sim_cta *cta;
     sim_runner *run;
     uint32_t cc; /* carry flags */
@@ -221,7 +268,7 @@ struct sim_cta {
     uint64_t lin;
     uint8_t *smem;
     uint32_t smem_size, smem_cap;
-    uint32_t *regs;   /* register files of all warps, aligned */
+    uint32_t *regs; /* register files of all warps, aligned */
     uint32_t *preds;
     uint8_t *local, *local_valid;
     sim_warp *warp;
@@ -250,7 +297,7 @@ struct sim_launch {
     uint32_t serial;
     uint64_t grid_ws; /* cooperative launch: barrier word of this_grid().sync() */
     pthread_mutex_t lock;
-    sim_opstat *stat;   /* merged */
+    sim_opstat *stat; /* merged */
     sim_memstat *mem;
     uint64_t total;
     volatile int failed;
@@ -292,7 +339,13 @@ void sim_deadlock(sim_runner *r);
 uint64_t sim_random(uint64_t *s);
 
 /* ---- faults and findings ---- */
-enum { SIM_ERR_ADDRESS = 700, SIM_ERR_MISALIGNED = 716, SIM_ERR_FAILED = 719, SIM_ERR_ILLEGAL = 715, SIM_ERR_TIMEOUT = 702 };
+enum {
+    SIM_ERR_ADDRESS = 700,
+    SIM_ERR_MISALIGNED = 716,
+    SIM_ERR_FAILED = 719,
+    SIM_ERR_ILLEGAL = 715,
+    SIM_ERR_TIMEOUT = 702
+};
 /* Ends the launch: one line to stderr and the report. lane < 0: the whole warp. */
 _Noreturn void sim_fault(sim_warp *w, const sim_insn *in, int lane, uint64_t addr, int err,
                          const char *fmt, ...) __attribute__((format(printf, 6, 7)));
@@ -303,10 +356,10 @@ void sim_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* ---- strict checks ---- */
 /* Races: all lanes of an instruction are checked first, then their accesses are noted. */
 typedef enum { SIM_CHECK, SIM_NOTE } sim_phase;
-void sim_shared_access(sim_warp *w, const sim_insn *in, sim_phase ph, int lane, uint32_t off, unsigned n,
-                       bool write, bool atomic);
-void sim_global_access(sim_warp *w, const sim_insn *in, sim_phase ph, int lane, uint64_t addr, unsigned n,
-                       bool write, bool strong);
+void sim_shared_access(sim_warp *w, const sim_insn *in, sim_phase ph, int lane, uint32_t off,
+                       unsigned n, bool write, bool atomic);
+void sim_global_access(sim_warp *w, const sim_insn *in, sim_phase ph, int lane, uint64_t addr,
+                       unsigned n, bool write, bool strong);
 void sim_hb_barrier(sim_cta *c, uint32_t from, uint32_t to, bool full);
 void sim_hb_warpsync(sim_warp *w);
 void sim_hb_release(sim_warp *w, uint64_t addr, unsigned flags, bool rmw);
@@ -321,8 +374,10 @@ void sim_hb_warp_end(sim_warp *w);
 void sim_deliver(sim_warp *w, uint32_t m, int keep);
 
 /* ---- counters ---- */
-void sim_count_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr, unsigned size);
-void sim_count_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_t *off, unsigned size);
+void sim_count_global(sim_warp *w, const sim_insn *in, uint32_t m, const uint64_t *addr,
+                      unsigned size);
+void sim_count_shared(sim_warp *w, const sim_insn *in, uint32_t m, const uint32_t *off,
+                      unsigned size);
 void sim_count_rows(sim_warp *w, const sim_insn *in, const uint32_t *off, int rows);
 void sim_report_launch(const sim_launch *l);
 char *sim_report_json(const sim_launch *l); /* malloc'd */
@@ -343,7 +398,7 @@ typedef struct sim_decoder {
 } sim_decoder;
 extern const sim_op sim_ops_int[], sim_ops_bits[], sim_ops_float[], sim_ops_half[], sim_ops_bf16[],
     sim_ops_sfu[], sim_ops_warp[], sim_ops_misc[], sim_ops_simd[], sim_ops_round[];
-extern const sim_decoder sim_dec_ctl[], sim_dec_mem[], sim_dec_cvt[], sim_dec_setp[], sim_dec_atom[],
-    sim_dec_mma[];
+extern const sim_decoder sim_dec_ctl[], sim_dec_mem[], sim_dec_cvt[], sim_dec_setp[],
+    sim_dec_atom[], sim_dec_mma[], sim_dec_video[];
 
 #endif

@@ -10,22 +10,20 @@ static const int archs[] = {75, 80, 90};
 #define EACH_ARCH(a) for (int ai_ = 0, a = archs[0]; ai_ < 3; ai_++, a = archs[ai_ < 3 ? ai_ : 0])
 enum { N = 1000 };
 
-static void floats(float *a, int n, float scale, uint64_t seed)
-{
+static void floats(float *a, int n, float scale, uint64_t seed) {
     for (int i = 0; i < n; i++)
         a[i] = scale * ((float)(rig_rand(&seed) >> 40) / 8388608.0f - 1.0f);
 }
 
-Test(basic, vector_add)
-{
+Test(basic, vector_add) {
     float a[N], b[N], o[N];
     floats(a, N, 3.0f, 1);
     floats(b, N, 100.0f, 2);
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("basic", arch), "add");
-        CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b), dout = rig_alloc(sizeof o);
+        CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b),
+                    dout = rig_alloc(sizeof o);
         int n = N;
         void *args[] = {&dout, &da, &db, &n};
         OK(rig_launch(f, 8, 128, 0, args));
@@ -36,13 +34,11 @@ Test(basic, vector_add)
     }
 }
 
-Test(basic, block_sum)
-{
+Test(basic, block_sum) {
     float a[N], o[4];
     for (int i = 0; i < N; i++)
         a[i] = (float)(i % 17);
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("basic", arch), "block_sum");
         CUdeviceptr da = rig_upload(a, sizeof a), dout = rig_alloc(sizeof o);
@@ -60,24 +56,22 @@ Test(basic, block_sum)
     }
 }
 
-static float poly(float x, int n)
-{
+static float poly(float x, int n) {
     float r = 0;
     for (int i = 0; i < n; i++)
         r = fmaf(r, x, (float)i);
     return r;
 }
 
-Test(basic, calls_diverge)
-{
+Test(basic, calls_diverge) {
     float a[N], o[N];
     int calls[N];
     floats(a, N, 1.0f, 3);
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("basic", arch), "with_call");
-        CUdeviceptr da = rig_upload(a, sizeof a), dout = rig_alloc(sizeof o), dc = rig_alloc(sizeof calls);
+        CUdeviceptr da = rig_upload(a, sizeof a), dout = rig_alloc(sizeof o),
+                    dc = rig_alloc(sizeof calls);
         int n = N;
         void *args[] = {&dout, &da, &dc, &n};
         OK(rig_launch(f, 8, 128, 0, args));
@@ -95,14 +89,12 @@ Test(basic, calls_diverge)
 }
 
 /* libdevice promises 2 ulp or better for each of the eight terms. */
-Test(basic, slow_math)
-{
+Test(basic, slow_math) {
     float a[N], o[N];
     floats(a, N, 10.0f, 4);
     for (int i = 0; i < N; i += 7)
         a[i] *= 1e7f; /* Payne-Hanek reduction */
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("basic", arch), "slow_math");
         CUdeviceptr da = rig_upload(a, sizeof a), dout = rig_alloc(sizeof o);
@@ -112,7 +104,13 @@ Test(basic, slow_math)
         rig_download(o, dout, sizeof o);
         for (int i = 0; i < N; i++) {
             double x = (double)a[i], y = fabs(x);
-            double t[8] = {sin(x), 2.0 * cos(x), pow((double)(fabsf(a[i]) + 0.5f), (double)0.3f), exp(-y), tanh(x), log1p(y), erf(x),
+            double t[8] = {sin(x),
+                           2.0 * cos(x),
+                           pow((double)(fabsf(a[i]) + 0.5f), (double)0.3f),
+                           exp(-y),
+                           tanh(x),
+                           log1p(y),
+                           erf(x),
                            1.0 / sqrt((double)(fabsf(a[i]) + 1.0f))};
             double sum = 0, mag = 0;
             for (int k = 0; k < 8; k++) {
@@ -120,15 +118,14 @@ Test(basic, slow_math)
                 mag += fabs(t[k]);
             }
             /* each term to 4 ulp and seven roundings of partial sums */
-            cr_assert(fabs((double)o[i] - sum) <= mag * 11.0 * 0x1p-24 * 2, "sm_%d x %g: %.9g %.9g", arch, x,
-                      (double)o[i], sum);
+            cr_assert(fabs((double)o[i] - sum) <= mag * 11.0 * 0x1p-24 * 2, "sm_%d x %g: %.9g %.9g",
+                      arch, x, (double)o[i], sum);
         }
         cuda_sim_reset();
     }
 }
 
-Test(basic, int_math)
-{
+Test(basic, int_math) {
     int a[N], b[N], o[4 * N];
     uint64_t s = 5;
     for (int i = 0; i < N; i++) {
@@ -138,11 +135,11 @@ Test(basic, int_math)
             b[i] = 1;
     }
     b[3] = 0;
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("basic", arch), "int_math");
-        CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b), dout = rig_alloc(sizeof o);
+        CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b),
+                    dout = rig_alloc(sizeof o);
         int n = N;
         void *args[] = {&dout, &da, &db, &n};
         OK(rig_launch(f, 8, 128, 0, args));
@@ -156,22 +153,22 @@ Test(basic, int_math)
             cr_assert_eq(o[4 * i], y ? x / y : 0);
             cr_assert_eq(o[4 * i + 1], y ? x % y : 0);
             cr_assert_eq(o[4 * i + 2], (int)(q / 1000003));
-            int want = (int)((unsigned)((unsigned long long)q % 97u) + (unsigned)__builtin_popcount(ux) +
-                             (unsigned)(y ? __builtin_clz((unsigned)y) : 32) + rev + (unsigned)__builtin_ffs(y));
+            int want =
+                (int)((unsigned)((unsigned long long)q % 97u) + (unsigned)__builtin_popcount(ux) +
+                      (unsigned)(y ? __builtin_clz((unsigned)y) : 32) + rev +
+                      (unsigned)__builtin_ffs(y));
             cr_assert_eq(o[4 * i + 3], want, "sm_%d %d %d", arch, x, y);
         }
         cuda_sim_reset();
     }
 }
 
-Test(basic, double_math)
-{
+Test(basic, double_math) {
     double a[N], o[N];
     uint64_t s = 6;
     for (int i = 0; i < N; i++)
         a[i] = ((double)(rig_rand(&s) >> 11) * 0x1p-53 - 0.5) * (i % 9 ? 8.0 : 1e6);
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("basic", arch), "double_math");
         CUdeviceptr da = rig_upload(a, sizeof a), dout = rig_alloc(sizeof o);
@@ -182,14 +179,14 @@ Test(basic, double_math)
         for (int i = 0; i < N; i++) {
             double x = a[i], y = fabs(x);
             double t = sqrt(y) / (1.0 + x * x) + exp(-y) + log(y + 1.0) + sin(x);
-            cr_assert(fabs(o[i] - t) <= 1e-14 * (2.0 + log(y + 1.0)), "sm_%d x %g: %.17g %.17g", arch, x, o[i], t);
+            cr_assert(fabs(o[i] - t) <= 1e-14 * (2.0 + log(y + 1.0)), "sm_%d x %g: %.17g %.17g",
+                      arch, x, o[i], t);
         }
         cuda_sim_reset();
     }
 }
 
-Test(basic, histogram)
-{
+Test(basic, histogram) {
     enum { M = 5000 };
     unsigned char x[M];
     unsigned h[256], want[256] = {0};
@@ -198,8 +195,7 @@ Test(basic, histogram)
         x[i] = (unsigned char)(rig_rand(&s) % 61);
         want[x[i]]++;
     }
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("basic", arch), "histogram");
         CUdeviceptr dx = rig_upload(x, sizeof x), dh = rig_alloc(sizeof h);

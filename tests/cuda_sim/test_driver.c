@@ -11,25 +11,81 @@
 
 enum { N = 512 };
 
-static CUfunction adder(CUmodule *m)
-{
+static CUfunction adder(CUmodule *m) {
     *m = rig_load("basic", 80);
     return rig_function(*m, "add");
 }
 
-Test(driver, symbols)
-{
-    static const char *const names[] = {
-        "cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2",
-        "cuGetErrorName", "cuGetErrorString", "cuGetProcAddress", "cuGetProcAddress_v2", "cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease_v2",
-        "cuDevicePrimaryCtxReset_v2", "cuCtxSetCurrent", "cuCtxGetCurrent", "cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2", "cuCtxSynchronize", "cuCtxGetDevice",
-        "cuModuleLoadData", "cuModuleLoadDataEx", "cuModuleUnload", "cuModuleGetFunction", "cuModuleGetGlobal_v2", "cuFuncSetAttribute", "cuFuncGetAttribute",
-        "cuOccupancyMaxActiveBlocksPerMultiprocessor", "cuMemAlloc_v2", "cuMemFree_v2", "cuMemAllocHost_v2", "cuMemHostAlloc", "cuMemFreeHost", "cuMemGetInfo_v2",
-        "cuMemAllocAsync", "cuMemFreeAsync", "cuPointerGetAttribute", "cuMemcpyHtoD_v2", "cuMemcpyDtoH_v2", "cuMemcpyDtoD_v2", "cuMemcpyHtoDAsync_v2",
-        "cuMemcpyDtoHAsync_v2", "cuMemcpyDtoDAsync_v2", "cuMemsetD8_v2", "cuMemsetD32_v2", "cuMemsetD8Async", "cuMemsetD32Async", "cuStreamCreate",
-        "cuStreamDestroy_v2", "cuStreamSynchronize", "cuStreamQuery", "cuStreamWaitEvent", "cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuStreamIsCapturing",
-        "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuGraphExecDestroy", "cuGraphDestroy", "cuEventCreate", "cuEventRecord", "cuEventSynchronize",
-        "cuEventQuery", "cuEventElapsedTime", "cuEventElapsedTime_v2", "cuEventDestroy_v2", "cuLaunchKernel", "cuLaunchKernelEx", "cuLaunchCooperativeKernel"};
+Test(driver, symbols) {
+    static const char *const names[] = {"cuInit",
+                                        "cuDriverGetVersion",
+                                        "cuDeviceGetCount",
+                                        "cuDeviceGet",
+                                        "cuDeviceGetName",
+                                        "cuDeviceGetAttribute",
+                                        "cuDeviceTotalMem_v2",
+                                        "cuGetErrorName",
+                                        "cuGetErrorString",
+                                        "cuGetProcAddress",
+                                        "cuGetProcAddress_v2",
+                                        "cuDevicePrimaryCtxRetain",
+                                        "cuDevicePrimaryCtxRelease_v2",
+                                        "cuDevicePrimaryCtxReset_v2",
+                                        "cuCtxSetCurrent",
+                                        "cuCtxGetCurrent",
+                                        "cuCtxPushCurrent_v2",
+                                        "cuCtxPopCurrent_v2",
+                                        "cuCtxSynchronize",
+                                        "cuCtxGetDevice",
+                                        "cuModuleLoadData",
+                                        "cuModuleLoadDataEx",
+                                        "cuModuleUnload",
+                                        "cuModuleGetFunction",
+                                        "cuModuleGetGlobal_v2",
+                                        "cuFuncSetAttribute",
+                                        "cuFuncGetAttribute",
+                                        "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+                                        "cuMemAlloc_v2",
+                                        "cuMemFree_v2",
+                                        "cuMemAllocHost_v2",
+                                        "cuMemHostAlloc",
+                                        "cuMemFreeHost",
+                                        "cuMemGetInfo_v2",
+                                        "cuMemAllocAsync",
+                                        "cuMemFreeAsync",
+                                        "cuPointerGetAttribute",
+                                        "cuMemcpyHtoD_v2",
+                                        "cuMemcpyDtoH_v2",
+                                        "cuMemcpyDtoD_v2",
+                                        "cuMemcpyHtoDAsync_v2",
+                                        "cuMemcpyDtoHAsync_v2",
+                                        "cuMemcpyDtoDAsync_v2",
+                                        "cuMemsetD8_v2",
+                                        "cuMemsetD32_v2",
+                                        "cuMemsetD8Async",
+                                        "cuMemsetD32Async",
+                                        "cuStreamCreate",
+                                        "cuStreamDestroy_v2",
+                                        "cuStreamSynchronize",
+                                        "cuStreamQuery",
+                                        "cuStreamWaitEvent",
+                                        "cuStreamBeginCapture_v2",
+                                        "cuStreamEndCapture",
+                                        "cuStreamIsCapturing",
+                                        "cuGraphInstantiateWithFlags",
+                                        "cuGraphLaunch",
+                                        "cuGraphExecDestroy",
+                                        "cuGraphDestroy",
+                                        "cuEventCreate",
+                                        "cuEventRecord",
+                                        "cuEventSynchronize",
+                                        "cuEventQuery",
+                                        "cuEventElapsedTime",
+                                        "cuEventElapsedTime_v2",
+                                        "cuEventDestroy_v2",
+                                        "cuLaunchKernel",
+                                        "cuLaunchKernelEx",
+                                        "cuLaunchCooperativeKernel"};
     void *h = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
     cr_assert(h);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -41,8 +97,7 @@ Test(driver, symbols)
     cr_assert_eq(cuGetProcAddress("cuNoSuchThing", &p, 12000, 0, &st), CUDA_ERROR_NOT_FOUND);
 }
 
-Test(driver, needs_init_and_context)
-{
+Test(driver, needs_init_and_context) {
     CUdeviceptr p;
     int n;
     cr_assert_eq(cuDeviceGetCount(&n), CUDA_ERROR_NOT_INITIALIZED);
@@ -55,7 +110,9 @@ Test(driver, needs_init_and_context)
     cr_assert_eq(n, 6);
     CUmodule m;
     /* a cubin, and PTX for a newer device */
-    cr_assert_eq(cuModuleLoadData(&m, "\x7f" "ELF....."), CUDA_ERROR_NO_BINARY_FOR_GPU);
+    cr_assert_eq(cuModuleLoadData(&m, "\x7f"
+                                      "ELF....."),
+                 CUDA_ERROR_NO_BINARY_FOR_GPU);
     char *t = rig_text("basic", 90);
     cr_assert_eq(cuModuleLoadData(&m, t), CUDA_ERROR_NO_BINARY_FOR_GPU);
     free(t);
@@ -71,8 +128,7 @@ Test(driver, needs_init_and_context)
     cr_assert_eq(cuModuleGetFunction(&f, m, "nobody"), CUDA_ERROR_NOT_FOUND);
 }
 
-Test(driver, memory)
-{
+Test(driver, memory) {
     CUdeviceptr p, q;
     size_t free0, free1, total, n;
     CUdeviceptr base;
@@ -97,7 +153,9 @@ Test(driver, memory)
     cr_assert(base == p && n == 100);
     OK(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, p + 99));
     cr_assert_eq(type, CU_MEMORYTYPE_DEVICE);
-    cr_assert_eq(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)buf), CUDA_ERROR_INVALID_VALUE);
+    cr_assert_eq(
+        cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)buf),
+        CUDA_ERROR_INVALID_VALUE);
     cr_assert_eq(cuMemcpyHtoD(p + 50, buf, 51), CUDA_ERROR_INVALID_VALUE);
     cr_assert_eq(cuMemcpyDtoH(buf, p - 1, 4), CUDA_ERROR_INVALID_VALUE);
     cr_assert_eq(cuMemsetD32(p, 0, 26), CUDA_ERROR_INVALID_VALUE);
@@ -106,14 +164,14 @@ Test(driver, memory)
     cr_assert_eq((unsigned char)buf[0], 0xcd);
     void *host;
     OK(cuMemAllocHost(&host, 4096));
-    OK(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)host));
+    OK(cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
+                             (CUdeviceptr)(uintptr_t)host));
     cr_assert_eq(type, CU_MEMORYTYPE_HOST);
     OK(cuMemFreeHost(host));
     cr_assert_eq(cuMemFreeHost(host), CUDA_ERROR_INVALID_VALUE);
 }
 
-Test(driver, capture_and_graph)
-{
+Test(driver, capture_and_graph) {
     float a[N], b[N], o[N];
     CUmodule m;
     CUstream s;
@@ -159,8 +217,7 @@ Test(driver, capture_and_graph)
     OK(cuStreamDestroy(s));
 }
 
-Test(driver, events_and_launch_forms)
-{
+Test(driver, events_and_launch_forms) {
     float a[N] = {1}, o[N], ms;
     CUmodule m;
     CUevent e[2], never;
@@ -172,9 +229,13 @@ Test(driver, events_and_launch_forms)
     OK(cuEventCreate(&e[1], 0));
     OK(cuEventCreate(&never, 0));
     OK(cuEventRecord(e[0], NULL));
-    struct { CUdeviceptr o, a, b; int n; } packed = {d, da, da, N};
+    struct {
+        CUdeviceptr o, a, b;
+        int n;
+    } packed = {d, da, da, N};
     size_t size = sizeof packed;
-    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &packed, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, &packed, CU_LAUNCH_PARAM_BUFFER_SIZE, &size,
+                     CU_LAUNCH_PARAM_END};
     OK(cuLaunchKernel(f, 4, 1, 1, 128, 1, 1, 0, NULL, NULL, extra));
     OK(cuEventRecord(e[1], NULL));
     OK(cuEventSynchronize(e[1]));
@@ -184,7 +245,14 @@ Test(driver, events_and_launch_forms)
     rig_download(o, d, sizeof o);
     cr_assert_eq(o[0], 2.0f);
     CUlaunchAttribute at = {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE, .value.cooperative = 1};
-    CUlaunchConfig c = {.gridDimX = 4, .gridDimY = 1, .gridDimZ = 1, .blockDimX = 128, .blockDimY = 1, .blockDimZ = 1, .attrs = &at, .numAttrs = 1};
+    CUlaunchConfig c = {.gridDimX = 4,
+                        .gridDimY = 1,
+                        .gridDimZ = 1,
+                        .blockDimX = 128,
+                        .blockDimY = 1,
+                        .blockDimZ = 1,
+                        .attrs = &at,
+                        .numAttrs = 1};
     void *args[] = {&d, &da, &da, &n};
     OK(cuLaunchKernelEx(&c, f, args, NULL));
     c.gridDimX = 100000;
@@ -198,8 +266,7 @@ Test(driver, events_and_launch_forms)
     cr_assert_eq(rig_launch(f, 1, 32, 0, args), CUDA_ERROR_INVALID_HANDLE);
 }
 
-Test(driver, faults)
-{
+Test(driver, faults) {
     CUdeviceptr p;
     CUmodule m;
     char b[16] = {0};
@@ -216,15 +283,15 @@ Test(driver, faults)
         cr_assert_eq(cuMemcpyHtoD(d, b, 16) != CUDA_SUCCESS, i == 2);
     cuda_sim_set("FAULT", "launch:2");
     for (int i = 1; i <= 3; i++)
-        cr_assert_eq(rig_launch(f, 1, 32, 0, args), i == 2 ? CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES : CUDA_SUCCESS);
+        cr_assert_eq(rig_launch(f, 1, 32, 0, args),
+                     i == 2 ? CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES : CUDA_SUCCESS);
     cuda_sim_set("FAULT", "lost:3");
     for (int i = 1; i <= 5; i++)
         cr_assert_eq(cuCtxSynchronize(), i >= 3 ? CUDA_ERROR_DEVICE_UNAVAILABLE : CUDA_SUCCESS);
 }
 
 /* Plain mode spreads CTAs over threads: same bytes, same counters. */
-Test(driver, threads_do_not_matter)
-{
+Test(driver, threads_do_not_matter) {
     enum { M = 20000 };
     static float a[M], o[2][M];
     char json[2][4096];
@@ -246,8 +313,7 @@ Test(driver, threads_do_not_matter)
     cr_assert_str_eq(json[0], json[1]);
 }
 
-Test(driver, report_file)
-{
+Test(driver, report_file) {
     char path[64], text[8192];
     snprintf(path, sizeof path, "report-%ld.json", (long)getpid());
     cuda_sim_set("REPORT", path);
@@ -276,34 +342,42 @@ Test(driver, report_file)
 /* ---- cuBLAS ---- */
 
 extern int cublasCreate_v2(void **), cublasDestroy_v2(void *), cublasSetStream_v2(void *, CUstream);
-extern int cublasSgemm_v2(void *, int, int, int, int, int, const float *, const float *, int, const float *, int, const float *, float *, int);
-extern int cublasGemmEx(void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int, int, const void *, void *, int, int, int, int);
-extern int cublasSsyrk_v2(void *, int, int, int, int, const float *, const float *, int, const float *, float *, int);
-extern int cublasStrsm_v2(void *, int, int, int, int, int, int, const float *, const float *, int, float *, int);
+extern int cublasSgemm_v2(void *, int, int, int, int, int, const float *, const float *, int,
+                          const float *, int, const float *, float *, int);
+extern int cublasGemmEx(void *, int, int, int, int, int, const void *, const void *, int, int,
+                        const void *, int, int, const void *, void *, int, int, int, int);
+extern int cublasSsyrk_v2(void *, int, int, int, int, const float *, const float *, int,
+                          const float *, float *, int);
+extern int cublasStrsm_v2(void *, int, int, int, int, int, int, const float *, const float *, int,
+                          float *, int);
 #define DEV(p) ((float *)(uintptr_t)(p))
 
-Test(driver, cublas)
-{
+Test(driver, cublas) {
     enum { M = 9, P = 7, K = 13, LD = 16 };
     float a[LD * LD], b[LD * LD], c[LD * LD], r[LD * LD], alpha = 1.5f, beta = -0.5f;
     uint64_t s = 1;
     void *h;
     rig_start(80, 1);
     for (int i = 0; i < LD * LD; i++) {
-        a[i] = (float)(int)(rig_rand(&s) % 9) - 4.0f, b[i] = (float)(int)(rig_rand(&s) % 9) - 4.0f, c[i] = (float)(int)(rig_rand(&s) % 9);
+        a[i] = (float)(int)(rig_rand(&s) % 9) - 4.0f, b[i] = (float)(int)(rig_rand(&s) % 9) - 4.0f,
+        c[i] = (float)(int)(rig_rand(&s) % 9);
     }
-    CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b), dc = rig_alloc(sizeof c);
+    CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b),
+                dc = rig_alloc(sizeof c);
     cr_assert_eq(cublasCreate_v2(&h), 0);
     for (int ta = 0; ta < 2; ta++)
         for (int tb = 0; tb < 2; tb++) {
             OK(cuMemcpyHtoD(dc, c, sizeof c));
-            cr_assert_eq(cublasSgemm_v2(h, ta, tb, M, P, K, &alpha, DEV(da), LD, DEV(db), LD, &beta, DEV(dc), LD), 0);
+            cr_assert_eq(cublasSgemm_v2(h, ta, tb, M, P, K, &alpha, DEV(da), LD, DEV(db), LD, &beta,
+                                        DEV(dc), LD),
+                         0);
             rig_download(r, dc, sizeof r);
             for (int j = 0; j < P; j++)
                 for (int i = 0; i < M; i++) {
                     float t = 0; /* small integers: exact */
                     for (int k = 0; k < K; k++)
-                        t += (ta ? a[i * LD + k] : a[k * LD + i]) * (tb ? b[k * LD + j] : b[j * LD + k]);
+                        t += (ta ? a[i * LD + k] : a[k * LD + i]) *
+                             (tb ? b[k * LD + j] : b[j * LD + k]);
                     cr_assert_eq(r[j * LD + i], alpha * t + beta * c[j * LD + i]);
                 }
         }
@@ -326,7 +400,9 @@ Test(driver, cublas)
         for (int uplo = 0; uplo < 2; uplo++)
             for (int tr = 0; tr < 2; tr++) {
                 OK(cuMemcpyHtoD(dc, c, sizeof c));
-                cr_assert_eq(cublasStrsm_v2(h, side, uplo, tr, 0, side ? P : M, side ? M : P, &alpha, DEV(dl), LD, DEV(dc), LD), 0);
+                cr_assert_eq(cublasStrsm_v2(h, side, uplo, tr, 0, side ? P : M, side ? M : P,
+                                            &alpha, DEV(dl), LD, DEV(dc), LD),
+                             0);
                 rig_download(r, dc, sizeof r);
                 for (int j = 0; j < (side ? M : P); j++)
                     for (int i = 0; i < (side ? P : M); i++) {
@@ -334,10 +410,13 @@ Test(driver, cublas)
                         for (int k = 0; k < M; k++) {
                             int x = side ? k : i, y = side ? j : k; /* op(A)[x][y] */
                             int row = tr ? y : x, col = tr ? x : y;
-                            double v = (uplo == 0 ? row >= col : row <= col) ? (double)l[col * LD + row] : 0.0;
+                            double v = (uplo == 0 ? row >= col : row <= col)
+                                           ? (double)l[col * LD + row]
+                                           : 0.0;
                             t += v * (double)(side ? r[k * LD + i] : r[j * LD + k]);
                         }
-                        cr_assert(fabs(t - 1.5 * (double)c[j * LD + i]) < 1e-4, "side %d uplo %d trans %d", side, uplo, tr);
+                        cr_assert(fabs(t - 1.5 * (double)c[j * LD + i]) < 1e-4,
+                                  "side %d uplo %d trans %d", side, uplo, tr);
                     }
             }
     uint16_t ha[LD * LD], hb[LD * LD];
@@ -346,7 +425,9 @@ Test(driver, cublas)
     CUdeviceptr dha = rig_upload(ha, sizeof ha), dhb = rig_upload(hb, sizeof hb);
     float one = 1, zero = 0;
     CUdeviceptr fresh = rig_alloc(sizeof c); /* beta 0: C need not be initialised */
-    cr_assert_eq(cublasGemmEx(h, 0, 0, M, P, K, &one, DEV(dha), 2, LD, DEV(dhb), 2, LD, &zero, DEV(fresh), 0, LD, 68, -1), 0);
+    cr_assert_eq(cublasGemmEx(h, 0, 0, M, P, K, &one, DEV(dha), 2, LD, DEV(dhb), 2, LD, &zero,
+                              DEV(fresh), 0, LD, 68, -1),
+                 0);
     rig_download(r, fresh, sizeof r);
     for (int j = 0; j < P; j++)
         for (int i = 0; i < M; i++) {
@@ -356,9 +437,13 @@ Test(driver, cublas)
             cr_assert_eq(r[j * LD + i], t);
         }
     /* past the end of an allocation, and uninitialised input */
-    cr_assert_neq(cublasSgemm_v2(h, 0, 0, M, P, K, &alpha, DEV(da + 400), LD, DEV(db), LD, &beta, DEV(dc), LD), 0);
+    cr_assert_neq(cublasSgemm_v2(h, 0, 0, M, P, K, &alpha, DEV(da + 400), LD, DEV(db), LD, &beta,
+                                 DEV(dc), LD),
+                  0);
     CUdeviceptr junk = rig_alloc(sizeof c);
-    cr_assert_neq(cublasSgemm_v2(h, 0, 0, M, P, K, &alpha, DEV(junk), LD, DEV(db), LD, &beta, DEV(dc), LD), 0);
+    cr_assert_neq(
+        cublasSgemm_v2(h, 0, 0, M, P, K, &alpha, DEV(junk), LD, DEV(db), LD, &beta, DEV(dc), LD),
+        0);
     /* inside a capture it becomes a node */
     CUstream st;
     CUgraph g;
@@ -367,7 +452,8 @@ Test(driver, cublas)
     OK(cuStreamCreate(&st, CU_STREAM_NON_BLOCKING));
     cublasSetStream_v2(h, st);
     OK(cuStreamBeginCapture(st, CU_STREAM_CAPTURE_MODE_RELAXED));
-    cr_assert_eq(cublasSgemm_v2(h, 0, 0, M, P, K, &alpha, DEV(da), LD, DEV(db), LD, &beta, DEV(dc), LD), 0);
+    cr_assert_eq(
+        cublasSgemm_v2(h, 0, 0, M, P, K, &alpha, DEV(da), LD, DEV(db), LD, &beta, DEV(dc), LD), 0);
     OK(cuStreamEndCapture(st, &g));
     rig_download(r, dc, sizeof r);
     cr_assert_eq(r[0], c[0]);

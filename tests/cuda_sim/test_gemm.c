@@ -9,9 +9,9 @@
 
 static const int archs[] = {75, 80, 90};
 
-Test(gemm, values_and_slices)
-{
-    static const int shapes[][4] = {{64, 64, 64, 1}, {64, 128, 256, 1}, {128, 64, 256, 4}, {64, 64, 512, 8}};
+Test(gemm, values_and_slices) {
+    static const int shapes[][4] = {
+        {64, 64, 64, 1}, {64, 128, 256, 1}, {128, 64, 256, 4}, {64, 64, 512, 8}};
     for (int ai = 0; ai < 3; ai++)
         for (int s = 0; s < 4; s++) {
             gemm_case g;
@@ -27,8 +27,7 @@ Test(gemm, values_and_slices)
 }
 
 /* Seeds change the order of warps and CTAs, not the bits. */
-Test(gemm, order_does_not_matter)
-{
+Test(gemm, order_does_not_matter) {
     static const char *const seeds[] = {"0", "1", "7", "12345"};
     uint16_t first[128 * 64];
     for (int k = 0; k < 4; k++) {
@@ -45,8 +44,7 @@ Test(gemm, order_does_not_matter)
     }
 }
 
-Test(gemm, strict_and_plain_agree_and_count_the_same)
-{
+Test(gemm, strict_and_plain_agree_and_count_the_same) {
     uint16_t c[2][64 * 128];
     long long n[2][4];
     static const char *const keys[] = {"warp_instructions", "mma", "sectors", "wavefronts"};

@@ -44,8 +44,7 @@ static const detector detectors[] = {
 };
 enum { COUNT = sizeof detectors / sizeof detectors[0], OUT = 512 };
 
-static CUresult run(const detector *d, const char *suffix)
-{
+static CUresult run(const detector *d, const char *suffix) {
     char name[80];
     int a[512];
     snprintf(name, sizeof name, "%s_%s", d->name, suffix);
@@ -61,8 +60,7 @@ static CUresult run(const detector *d, const char *suffix)
     return rig_launch(f, d->grid, d->block, d->dyn, args);
 }
 
-Test(strict, twins)
-{
+Test(strict, twins) {
     for (int i = 0; i < COUNT; i++) {
         const detector *d = &detectors[i];
         CUresult good = run(d, "good");
@@ -71,32 +69,36 @@ Test(strict, twins)
         CUresult bad = run(d, "bad");
         cr_expect_neq(bad, CUDA_SUCCESS, "%s_bad was not caught", d->name);
         cr_expect(strstr(cuda_sim_finding(), d->says), "%s_bad: %s", d->name, cuda_sim_finding());
-        cr_expect(strstr(cuda_sim_finding(), "faults.cu:"), "%s: no source line: %s", d->name, cuda_sim_finding());
+        cr_expect(strstr(cuda_sim_finding(), "faults.cu:"), "%s: no source line: %s", d->name,
+                  cuda_sim_finding());
         cuda_sim_reset();
     }
 }
 
 /* Other orders of warps and CTAs find the same. */
-Test(strict, twins_in_other_orders)
-{
+Test(strict, twins_in_other_orders) {
     static const char *const seeds[] = {"1", "99"};
     for (int s = 0; s < 2; s++)
         for (int i = 0; i < COUNT; i++) {
             const detector *d = &detectors[i];
             cuda_sim_set("SEED", seeds[s]);
             CUresult good = run(d, "good");
-            cr_expect_eq(good, CUDA_SUCCESS, "%s_good: %d %s", d->name, (int)good, cuda_sim_finding());
+            cr_expect_eq(good, CUDA_SUCCESS, "%s_good: %d %s", d->name, (int)good,
+                         cuda_sim_finding());
             cuda_sim_reset();
             CUresult bad = run(d, "bad");
-            cr_expect_neq(bad, CUDA_SUCCESS, "%s_bad was not caught with seed %s", d->name, seeds[s]);
+            cr_expect_neq(bad, CUDA_SUCCESS, "%s_bad was not caught with seed %s", d->name,
+                          seeds[s]);
             cuda_sim_reset();
         }
 }
 
 /* Bounds and alignment hold without the shadows too, and races do not stop a plain run. */
-Test(strict, plain_mode)
-{
-    static const struct { int i; int caught; } want[] = {{0, 1}, {1, 1}, {2, 1}, {3, 1}, {5, 0}, {13, 0}, {20, 0}};
+Test(strict, plain_mode) {
+    static const struct {
+        int i;
+        int caught;
+    } want[] = {{0, 1}, {1, 1}, {2, 1}, {3, 1}, {5, 0}, {13, 0}, {20, 0}};
     for (size_t k = 0; k < sizeof want / sizeof want[0]; k++) {
         const detector *d = &detectors[want[k].i];
         char name[80];
@@ -113,8 +115,7 @@ Test(strict, plain_mode)
     }
 }
 
-Test(strict, use_after_free_and_uninitialised)
-{
+Test(strict, use_after_free_and_uninitialised) {
     int a[128] = {0};
     rig_start(80, 1);
     CUfunction f = rig_function(rig_load("faults", 80), "reader");
@@ -136,8 +137,7 @@ Test(strict, use_after_free_and_uninitialised)
     cr_assert(strstr(cuda_sim_finding(), "use after free"), "%s", cuda_sim_finding());
 }
 
-Test(strict, shared_and_launch_limits)
-{
+Test(strict, shared_and_launch_limits) {
     int a[1024] = {0};
     rig_start(80, 1);
     CUmodule m = rig_load("faults", 80);
@@ -150,8 +150,9 @@ Test(strict, shared_and_launch_limits)
     OK(cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 100000));
     OK(rig_launch(f, 1, 128, 100000, args));
     cr_assert_eq(rig_launch(f, 1, 128, 100001, args), CUDA_ERROR_INVALID_VALUE);
-    cr_assert_eq(cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 163 * 1024 + 1),
-                 CUDA_ERROR_INVALID_VALUE);
+    cr_assert_eq(
+        cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, 163 * 1024 + 1),
+        CUDA_ERROR_INVALID_VALUE);
     CUfunction big = rig_function(m, "big_static");
     cr_assert_eq(rig_launch(big, 1, 32, 9153, args), CUDA_ERROR_INVALID_VALUE);
     OK(cuFuncGetAttribute(&v, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, big));

@@ -10,14 +10,12 @@ static const int archs[] = {75, 80, 90};
 #define EACH_ARCH(a) for (int ai_ = 0, a = archs[0]; ai_ < 3; ai_++, a = archs[ai_ < 3 ? ai_ : 0])
 enum { N = 512 };
 
-static void floats(float *a, int n, float scale, uint64_t seed)
-{
+static void floats(float *a, int n, float scale, uint64_t seed) {
     for (int i = 0; i < n; i++)
         a[i] = scale * ((float)(rig_rand(&seed) >> 40) / 8388608.0f - 1.0f);
 }
 
-Test(zoo, dequant4_exact)
-{
+Test(zoo, dequant4_exact) {
     uint32_t q[N], o[4 * N];
     uint16_t sc[N / 16], z[N / 16];
     uint64_t s = 1;
@@ -27,11 +25,11 @@ Test(zoo, dequant4_exact)
         sc[i] = rig_half(0.01 * (double)(i + 1));
         z[i] = rig_half((double)(i % 16));
     }
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUfunction f = rig_function(rig_load("zoo", arch), "dequant4");
-        CUdeviceptr dq = rig_upload(q, sizeof q), ds = rig_upload(sc, sizeof sc), dz = rig_upload(z, sizeof z);
+        CUdeviceptr dq = rig_upload(q, sizeof q), ds = rig_upload(sc, sizeof sc),
+                    dz = rig_upload(z, sizeof z);
         CUdeviceptr d = rig_alloc(sizeof o);
         int n = N;
         void *args[] = {&d, &dq, &ds, &dz, &n};
@@ -40,25 +38,26 @@ Test(zoo, dequant4_exact)
         for (int i = 0; i < N; i++)
             for (int k = 0; k < 4; k++)
                 for (int h = 0; h < 2; h++) {
-                    double v = (double)(q[i] >> (4 * k + 16 * h) & 15u) - (double)rig_float(z[i / 16]);
+                    double v =
+                        (double)(q[i] >> (4 * k + 16 * h) & 15u) - (double)rig_float(z[i / 16]);
                     uint16_t want = rig_half(v * (double)rig_float(sc[i / 16]));
-                    cr_assert_eq((o[4 * i + k] >> 16 * h & 0xffffu), want, "sm_%d %d %d %d", arch, i, k, h);
+                    cr_assert_eq((o[4 * i + k] >> 16 * h & 0xffffu), want, "sm_%d %d %d %d", arch,
+                                 i, k, h);
                 }
         cuda_sim_reset();
     }
 }
 
-Test(zoo, norms_and_softmax)
-{
+Test(zoo, norms_and_softmax) {
     enum { R = 3, C = 300 };
     float x[R * C], g[C], o[R * C];
     floats(x, R * C, 4.0f, 2);
     floats(g, C, 1.0f, 3);
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUmodule m = rig_load("zoo", arch);
-        CUdeviceptr dx = rig_upload(x, sizeof x), dg = rig_upload(g, sizeof g), d = rig_alloc(sizeof o);
+        CUdeviceptr dx = rig_upload(x, sizeof x), dg = rig_upload(g, sizeof g),
+                    d = rig_alloc(sizeof o);
         int n = C;
         float eps = 1e-5f;
         void *args[] = {&d, &dx, &dg, &n, &eps};
@@ -84,15 +83,15 @@ Test(zoo, norms_and_softmax)
                 s += exp((double)x[r * C + i] - mx);
             for (int i = 0; i < C; i++) {
                 double t = exp((double)x[r * C + i] - mx) / s;
-                cr_assert(fabs((double)o[r * C + i] - t) <= 64 * 0x1p-23 * t, "%g %g", (double)o[r * C + i], t);
+                cr_assert(fabs((double)o[r * C + i] - t) <= 64 * 0x1p-23 * t, "%g %g",
+                          (double)o[r * C + i], t);
             }
         }
         cuda_sim_reset();
     }
 }
 
-Test(zoo, rope_and_solve)
-{
+Test(zoo, rope_and_solve) {
     enum { H = 32, S = 100 };
     float x[2 * H], o[2 * H], *L = calloc(S * S, 4), b[S], y[S];
     floats(x, 2 * H, 1.0f, 5);
@@ -100,8 +99,7 @@ Test(zoo, rope_and_solve)
     floats(b, S, 1.0f, 7);
     for (int i = 0; i < S; i++)
         L[i * S + i] = 2.0f + (float)i * 0.01f;
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUmodule m = rig_load("zoo", arch);
         CUdeviceptr dx = rig_upload(x, sizeof x), d = rig_alloc(sizeof o);
@@ -113,9 +111,11 @@ Test(zoo, rope_and_solve)
         for (int i = 0; i < H; i++) {
             double a = pos * pow((double)base, -(double)i / H);
             double t = (double)x[i] * cos(a) - (double)x[i + H] * sin(a);
-            cr_assert(fabs((double)o[i] - t) < 4e-4, "%d %g %g", i, (double)o[i], t); /* angle to 2 ulp of 1234 */
+            cr_assert(fabs((double)o[i] - t) < 4e-4, "%d %g %g", i, (double)o[i],
+                      t); /* angle to 2 ulp of 1234 */
         }
-        CUdeviceptr dL = rig_upload(L, S * S * 4), db = rig_upload(b, sizeof b), dy = rig_alloc(sizeof y);
+        CUdeviceptr dL = rig_upload(L, S * S * 4), db = rig_upload(b, sizeof b),
+                    dy = rig_alloc(sizeof y);
         void *sargs[] = {&dy, &dL, &db, &n};
         OK(rig_launch(rig_function(m, "solve"), 1, 128, 128 * 4, sargs));
         rig_download(y, dy, sizeof y);
@@ -132,18 +132,17 @@ Test(zoo, rope_and_solve)
     free(L);
 }
 
-Test(zoo, sums_across_the_grid)
-{
+Test(zoo, sums_across_the_grid) {
     float x[3000], total, want = 0;
     for (int i = 0; i < 3000; i++) {
         x[i] = (float)(i % 7);
         want += x[i];
     }
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUmodule m = rig_load("zoo", arch);
-        CUdeviceptr dx = rig_upload(x, sizeof x), dt = rig_alloc(4), dp = rig_alloc(64 * 4), dk = rig_alloc(4);
+        CUdeviceptr dx = rig_upload(x, sizeof x), dt = rig_alloc(4), dp = rig_alloc(64 * 4),
+                    dk = rig_alloc(4);
         int n = 3000;
         OK(cuMemsetD32(dk, 0, 1));
         void *largs[] = {&dt, &dp, &dk, &dx, &n};
@@ -153,25 +152,29 @@ Test(zoo, sums_across_the_grid)
             cr_assert_eq(total, want);
         }
         void *gargs[] = {&dt, &dp, &dx, &n};
-        OK(cuLaunchCooperativeKernel(rig_function(m, "grid_sum"), 13, 1, 1, 32, 1, 1, 0, NULL, gargs));
+        OK(cuLaunchCooperativeKernel(rig_function(m, "grid_sum"), 13, 1, 1, 32, 1, 1, 0, NULL,
+                                     gargs));
         rig_download(&total, dt, 4);
         cr_assert_eq(total, want);
-        cr_assert_eq(cuLaunchCooperativeKernel(rig_function(m, "grid_sum"), 4096, 1, 1, 32, 1, 1, 0, NULL, gargs),
+        cr_assert_eq(cuLaunchCooperativeKernel(rig_function(m, "grid_sum"), 4096, 1, 1, 32, 1, 1, 0,
+                                               NULL, gargs),
                      CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE);
         cuda_sim_reset();
     }
 }
 
-Test(zoo, spaces)
-{
-    struct { float scale[3]; int n; CUdeviceptr x; } p = {{1.5f, -2.0f, 0.25f}, 11, 0};
+Test(zoo, spaces) {
+    struct {
+        float scale[3];
+        int n;
+        CUdeviceptr x;
+    } p = {{1.5f, -2.0f, 0.25f}, 11, 0};
     signed char k[4] = {5, 1, 2, -3};
     short h = -7;
     float x[8], o[64];
     static const float ct[4] = {1, 2, 4, 8}, gt[4] = {0.5f, 0.25f, 0.125f, 0.0625f};
     floats(x, 8, 1.0f, 9);
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         p.x = rig_upload(x, sizeof x);
         CUdeviceptr d = rig_alloc(sizeof o);
@@ -185,46 +188,64 @@ Test(zoo, spaces)
             for (int j = 0; j < p.n; j++)
                 s += local[(i * j) % 8] * ct[j % 4] + gt[(i + j) % 4];
             float want = s + 5.0f + 3.0f - 7.0f;
-            cr_assert(fabsf(o[i] - want) <= 1e-5f, "sm_%d %d: %g %g", arch, i, (double)o[i], (double)want);
+            cr_assert(fabsf(o[i] - want) <= 1e-5f, "sm_%d %d: %g %g", arch, i, (double)o[i],
+                      (double)want);
         }
+        void *pargs[] = {&d, &p};
+        OK(rig_launch(rig_function(rig_load("zoo", arch), "param_array"), 1, 64, 0, pargs));
+        rig_download(o, d, sizeof o);
+        for (int i = 0; i < 64; i++)
+            cr_assert_eq(o[i], p.scale[i % 3] + 11.0f);
         cuda_sim_reset();
     }
 }
 
-static int switches(int x)
-{
+static int switches(int x) {
     int r = 0;
     for (int t = 0; t < (x & 7); t++) {
         switch ((x + t) & 7) {
-        case 0: r += 3 * t; break;
-        case 1: r ^= x; break;
-        case 2: r -= t; break;
-        case 3: r = (int)((unsigned)r * 7u + 1u); break;
-        case 4: r = (int)((unsigned)r << 1); break;
-        case 5: r += x >> 2; break;
+        case 0:
+            r += 3 * t;
+            break;
+        case 1:
+            r ^= x;
+            break;
+        case 2:
+            r -= t;
+            break;
+        case 3:
+            r = (int)((unsigned)r * 7u + 1u);
+            break;
+        case 4:
+            r = (int)((unsigned)r << 1);
+            break;
+        case 5:
+            r += x >> 2;
+            break;
         case 6:
             if (r & 1)
                 continue;
             r /= 3;
             break;
-        default: r = -r; break;
+        default:
+            r = -r;
+            break;
         }
     }
     return r;
 }
 
-Test(zoo, divergence_and_warp_votes)
-{
+Test(zoo, divergence_and_warp_votes) {
     int a[N], o[N], count;
     unsigned groups[N];
     uint64_t s = 11;
     for (int i = 0; i < N; i++)
         a[i] = (int)(rig_rand(&s) % 2001) - 1000;
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
         CUmodule m = rig_load("zoo", arch);
-        CUdeviceptr da = rig_upload(a, sizeof a), d = rig_alloc(sizeof o), dg = rig_alloc(sizeof groups), dc = rig_alloc(4);
+        CUdeviceptr da = rig_upload(a, sizeof a), d = rig_alloc(sizeof o),
+                    dg = rig_alloc(sizeof groups), dc = rig_alloc(4);
         int n = N;
         void *args[] = {&d, &da, &n};
         OK(rig_launch(rig_function(m, "switches"), 4, 128, 0, args));
@@ -255,8 +276,7 @@ Test(zoo, divergence_and_warp_votes)
     }
 }
 
-Test(zoo, gemv_s8)
-{
+Test(zoo, gemv_s8) {
     enum { R = 5, W = 70 };
     int w[R * W], x[W], o[R];
     uint64_t s = 13;
@@ -264,10 +284,10 @@ Test(zoo, gemv_s8)
         w[i] = (int)rig_rand(&s);
     for (int i = 0; i < W; i++)
         x[i] = (int)rig_rand(&s);
-    EACH_ARCH(arch)
-    {
+    EACH_ARCH(arch) {
         rig_start(arch, 1);
-        CUdeviceptr dw = rig_upload(w, sizeof w), dx = rig_upload(x, sizeof x), d = rig_alloc(sizeof o);
+        CUdeviceptr dw = rig_upload(w, sizeof w), dx = rig_upload(x, sizeof x),
+                    d = rig_alloc(sizeof o);
         int words = W;
         void *args[] = {&d, &dw, &dx, &words};
         OK(rig_launch(rig_function(rig_load("zoo", arch), "gemv_s8"), R, 32, 0, args));
@@ -283,15 +303,15 @@ Test(zoo, gemv_s8)
     }
 }
 
-Test(zoo, bf16_ops)
-{
+Test(zoo, bf16_ops) {
     float a[N], b[N], o[N];
     floats(a, N, 5.0f, 15);
     floats(b, N, 5.0f, 16);
     static const int two[] = {80, 90};
     for (int k = 0; k < 2; k++) {
         rig_start(two[k], 1);
-        CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b), d = rig_alloc(sizeof o);
+        CUdeviceptr da = rig_upload(a, sizeof a), db = rig_upload(b, sizeof b),
+                    d = rig_alloc(sizeof o);
         int n = N;
         void *args[] = {&d, &da, &db, &n};
         OK(rig_launch(rig_function(rig_load("zoo", two[k]), "bf16_ops"), 4, 128, 0, args));
@@ -299,10 +319,37 @@ Test(zoo, bf16_ops)
         for (int i = 0; i < N; i++) {
             float x = rig_bf16_round((double)a[i]), y = rig_bf16_round((double)b[i]);
             float sum = rig_bf16_round((double)x + (double)y);
-            float f = rig_bf16_round((double)x * (double)y + (double)sum); /* exact in double here */
+            float f =
+                rig_bf16_round((double)x * (double)y + (double)sum); /* exact in double here */
             float want = f + rig_bf16_round((double)x * (double)y) + fmaxf(x, y);
-            cr_assert_eq(o[i], want, "sm_%d %g %g: %g %g", two[k], (double)x, (double)y, (double)o[i], (double)want);
+            cr_assert_eq(o[i], want, "sm_%d %g %g: %g %g", two[k], (double)x, (double)y,
+                         (double)o[i], (double)want);
         }
+        cuda_sim_reset();
+    }
+}
+
+/* Everything in intrinsics.cu is known; the math kernel runs clean and gives the same on every
+ * target. */
+Test(zoo, intrinsics) {
+    enum { T = 32 };
+    float a[T], o[3][T];
+    double d[3][T];
+    floats(a, T, 0.9f, 21);
+    for (int k = 0; k < 3; k++) {
+        rig_start(archs[k], 1);
+        CUmodule m = rig_load("intrinsics", archs[k]);
+        for (int i = 0; i < T; i++)
+            d[k][i] = 0.1 + i * 0.37;
+        CUdeviceptr da = rig_upload(a, sizeof a), dd = rig_upload(d[k], sizeof d[k]),
+                    dout = rig_alloc(sizeof o[k]);
+        int n = 3;
+        void *args[] = {&dout, &da, &dd, &n};
+        OK(rig_launch(rig_function(m, "m1"), 1, T, 0, args));
+        rig_download(o[k], dout, sizeof o[k]);
+        rig_download(d[k], dd, sizeof d[k]);
+        cr_assert(!memcmp(o[k], o[0], sizeof o[0]) && !memcmp(d[k], d[0], sizeof d[0]), "sm_%d",
+                  archs[k]);
         cuda_sim_reset();
     }
 }

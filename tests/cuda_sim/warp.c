@@ -3,8 +3,7 @@
 
 #include <stdlib.h>
 
-uint64_t sim_random(uint64_t *s)
-{
+uint64_t sim_random(uint64_t *s) {
     uint64_t z = (*s += 0x9e3779b97f4a7c15ull);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
@@ -12,12 +11,10 @@ uint64_t sim_random(uint64_t *s)
 }
 
 /* Picks the runnable lanes at the least pc, or (rotate) at the next pc above `above`. */
-static void select_lanes(sim_warp *w, uint32_t above, bool rotate)
-{
+static void select_lanes(sim_warp *w, uint32_t above, bool rotate) {
     const uint32_t run = w->live & ~w->blocked & ~w->parked;
     uint32_t best = UINT32_MAX, next = UINT32_MAX;
-    EACH_LANE(run, l)
-    {
+    EACH_LANE(run, l) {
         uint32_t p = w->lane_pc[l];
         if (rotate && p <= above)
             continue;
@@ -42,19 +39,16 @@ static void select_lanes(sim_warp *w, uint32_t above, bool rotate)
         w->limit = next;
 }
 
-void sim_warp_reselect(sim_warp *w)
-{
+void sim_warp_reselect(sim_warp *w) {
     select_lanes(w, 0, false);
 }
 
-static void save_pcs(sim_warp *w, uint32_t lanes, uint32_t pc)
-{
+static void save_pcs(sim_warp *w, uint32_t lanes, uint32_t pc) {
     EACH_LANE(lanes, l) w->lane_pc[l] = pc;
 }
 
 /* The active lanes stand at w->pc; some other lanes may now come first. */
-static void yield_lanes(sim_warp *w)
-{
+static void yield_lanes(sim_warp *w) {
     save_pcs(w, w->active, w->pc);
     if (++w->spin > 2048) { /* lanes above wait for a lane that spins below, or the reverse */
         w->spin = 0;
@@ -66,8 +60,7 @@ static void yield_lanes(sim_warp *w)
 
 /* ---- proof that a warp spins: the same state again with no memory changed in between ---- */
 
-static uint64_t hash_state(const sim_warp *w)
-{
+static uint64_t hash_state(const sim_warp *w) {
     const sim_program *p = w->run->l->prog;
     uint64_t h = w->pc * 0x9e3779b97f4a7c15ull ^ w->active ^ (uint64_t)w->cc << 32;
     const uint64_t *q = (const uint64_t *)(const void *)w->r;
@@ -78,8 +71,7 @@ static uint64_t hash_state(const sim_warp *w)
     return h;
 }
 
-static void watch_spin(sim_warp *w)
-{
+static void watch_spin(sim_warp *w) {
     sim_runner *r = w->run;
     if (r->steps - r->progress < 1000000 || !w->last_ld || (++w->spin_visit & 15u))
         return; /* a loop that reads nothing waits for nobody */
@@ -105,8 +97,7 @@ static void watch_spin(sim_warp *w)
 
 /* ---- control ---- */
 
-static void branch(sim_warp *w, const sim_insn *in, uint32_t taken, uint32_t target)
-{
+static void branch(sim_warp *w, const sim_insn *in, uint32_t taken, uint32_t target) {
     (void)in;
     const bool back = target <= w->pc;
     if (taken == w->active) {
@@ -130,11 +121,9 @@ static void branch(sim_warp *w, const sim_insn *in, uint32_t taken, uint32_t tar
         watch_spin(w);
 }
 
-static void branch_indexed(sim_warp *w, const sim_insn *in, uint32_t m)
-{
+static void branch_indexed(sim_warp *w, const sim_insn *in, uint32_t m) {
     const uint32_t *idx = sim_r32(w, in->a);
-    EACH_LANE(m, l)
-    {
+    EACH_LANE(m, l) {
         if (idx[l] >= in->imm)
             sim_fault(w, in, (int)l, idx[l], SIM_ERR_FAILED, "branch index out of range");
         w->lane_pc[l] = (uint32_t)in->ext[idx[l]];
@@ -144,8 +133,7 @@ static void branch_indexed(sim_warp *w, const sim_insn *in, uint32_t m)
     select_lanes(w, 0, false);
 }
 
-static void exit_lanes(sim_warp *w, uint32_t m)
-{
+static void exit_lanes(sim_warp *w, uint32_t m) {
     sim_cta *c = w->cta;
     save_pcs(w, w->active & ~m, w->pc + 1);
     w->live &= ~m;
@@ -166,10 +154,8 @@ static void exit_lanes(sim_warp *w, uint32_t m)
             sim_barrier_check(c, b);
 }
 
-static void call(sim_warp *w, const sim_insn *in, uint32_t m)
-{
-    EACH_LANE(m, l)
-    {
+static void call(sim_warp *w, const sim_insn *in, uint32_t m) {
+    EACH_LANE(m, l) {
         if (w->sp[l] == SIM_CALL_DEPTH)
             sim_fault(w, in, (int)l, 0, SIM_ERR_FAILED, "call stack too deep");
         w->ret[w->sp[l]++][l] = w->pc + 1;
@@ -177,16 +163,14 @@ static void call(sim_warp *w, const sim_insn *in, uint32_t m)
     branch(w, in, m, (uint32_t)in->off);
 }
 
-static void ret(sim_warp *w, uint32_t m)
-{
+static void ret(sim_warp *w, uint32_t m) {
     EACH_LANE(m, l) w->lane_pc[l] = w->ret[--w->sp[l]][l];
     save_pcs(w, w->active & ~m, w->pc + 1);
     w->diverged = true;
     select_lanes(w, 0, false);
 }
 
-static void barrier(sim_warp *w, const sim_insn *in, uint32_t m)
-{
+static void barrier(sim_warp *w, const sim_insn *in, uint32_t m) {
     const uint32_t rest = w->active & ~m;
     save_pcs(w, w->active, w->pc + 1);
     w->diverged = true;
@@ -197,15 +181,16 @@ static void barrier(sim_warp *w, const sim_insn *in, uint32_t m)
     select_lanes(w, 0, false);
 }
 
-static uint32_t member_mask(const sim_warp *w, const sim_insn *in, uint32_t m)
-{
-    const int32_t slot = in->member == 1 ? in->a : in->member == 2 ? in->b : in->member == 3 ? in->c : in->e;
+static uint32_t member_mask(const sim_warp *w, const sim_insn *in, uint32_t m) {
+    const int32_t slot = in->member == 1   ? in->a
+                         : in->member == 2 ? in->b
+                         : in->member == 3 ? in->c
+                                           : in->e;
     return in->member ? sim_r32(w, slot)[__builtin_ctz(m)] : w->live;
 }
 
 /* Runs a warp-wide instruction once every lane that its mask names has come to it. */
-static void converge(sim_warp *w, const sim_insn *in, uint32_t m)
-{
+static void converge(sim_warp *w, const sim_insn *in, uint32_t m) {
     uint32_t parked = 0;
     EACH_LANE(w->parked, l) parked |= (uint32_t)(w->lane_pc[l] == w->pc) << l;
     const uint32_t all = m | parked, mask = member_mask(w, in, m);
@@ -242,8 +227,7 @@ static void converge(sim_warp *w, const sim_insn *in, uint32_t m)
 }
 
 /* True when the slice ends. */
-static bool control(sim_warp *w, const sim_insn *in, uint32_t m)
-{
+static bool control(sim_warp *w, const sim_insn *in, uint32_t m) {
     if (!m && in->ctl != CTL_BRA) {
         w->pc++;
         if (w->pc >= w->limit)
@@ -251,24 +235,38 @@ static bool control(sim_warp *w, const sim_insn *in, uint32_t m)
         return false;
     }
     switch (in->ctl) {
-    case CTL_BRA: branch(w, in, m, (uint32_t)in->off); return false;
-    case CTL_BRX: branch_indexed(w, in, m); return false;
-    case CTL_EXIT: exit_lanes(w, m); return w->done;
-    case CTL_RET: ret(w, m); return false;
-    case CTL_CALL: call(w, in, m); return false;
-    case CTL_BAR: barrier(w, in, m); return false;
-    case CTL_SYNC: converge(w, in, m); return false;
+    case CTL_BRA:
+        branch(w, in, m, (uint32_t)in->off);
+        return false;
+    case CTL_BRX:
+        branch_indexed(w, in, m);
+        return false;
+    case CTL_EXIT:
+        exit_lanes(w, m);
+        return w->done;
+    case CTL_RET:
+        ret(w, m);
+        return false;
+    case CTL_CALL:
+        call(w, in, m);
+        return false;
+    case CTL_BAR:
+        barrier(w, in, m);
+        return false;
+    case CTL_SYNC:
+        converge(w, in, m);
+        return false;
     case CTL_YIELD:
         w->pc++;
         if (w->pc >= w->limit)
             yield_lanes(w);
         return true;
-    default: sim_fault(w, in, __builtin_ctz(m), 0, SIM_ERR_ILLEGAL, "trap");
+    default:
+        sim_fault(w, in, __builtin_ctz(m), 0, SIM_ERR_ILLEGAL, "trap");
     }
 }
 
-sim_run_state sim_warp_run(sim_warp *w, int budget)
-{
+sim_run_state sim_warp_run(sim_warp *w, int budget) {
     sim_runner *r = w->run;
     const sim_insn *const code = r->l->prog->code;
     sim_opstat *const stat = r->stat;

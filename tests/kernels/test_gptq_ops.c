@@ -47,7 +47,7 @@ static void *make(size_t count, size_t size) {
 typedef struct block_case {
     size_t n, k, first, cols, group;
     unsigned bits;
-    bool symmetric, static_params;
+    bool symmetric, static_params, search;
 } block_case;
 
 typedef struct block_out {
@@ -75,8 +75,58 @@ static void block_out_free(block_out *o) {
     free(o->codes);
 }
 
+/* The statement of group_search for one group of one row: every pair in turn. */
+typedef struct pair {
+    float scale, zero, error;
+} pair;
+
+static float weighted_error(const float *w, const float *h, size_t count, unsigned bits, float scale, float zero) {
+    float top = (float)((1u << bits) - 1u), sum = 0.0f, inverse = 1.0f / scale;
+    for (size_t j = 0; j < count; j++) {
+        float c = nearbyintf(w[j] * inverse);
+        c = c < 0.0f - zero ? 0.0f - zero : c;
+        c = c > top - zero ? top - zero : c;
+        float e = w[j] - c * scale;
+        sum += h[j] * (e * e);
+    }
+    return sum;
+}
+
+static void offer(pair *best, const float *w, const float *h, size_t count, unsigned bits, float scale, float zero) {
+    float top = (float)((1u << bits) - 1u);
+    zero = !(zero > 0.0f) ? 0.0f : zero > top ? top : zero;
+    float error = weighted_error(w, h, count, bits, scale, zero);
+    if (error < best->error)
+        *best = (pair){scale, zero, error};
+}
+
+static pair search_oracle(const float *w, const float *h, size_t count, unsigned bits, bool symmetric) {
+    float min = 0.0f, max = 0.0f, top = (float)((1u << bits) - 1u), half = (float)(1u << (bits - 1));
+    pair best;
+    for (size_t j = 0; j < count; j++) {
+        min = fminf(min, w[j]);
+        max = fmaxf(max, w[j]);
+    }
+    nb__cpu_range_params(min, max, bits, symmetric, NB_F16, &best.scale, &best.zero);
+    best.error = weighted_error(w, h, count, bits, best.scale, best.zero);
+    for (int i = 0; symmetric && i < 36; i++) {
+        float part = (float)(232 - 3 * i) / 200.0f;
+        offer(&best, w, h, count, bits, nb__cpu_round_scale(part * fmaxf(-min, max) / half, NB_F16), half);
+    }
+    for (int i = 0; !symmetric && i < 26; i++) {
+        float part = (float)(52 - i) / 50.0f, range = max - min;
+        float scale = nb__cpu_round_scale(part * range / top, NB_F16), z = nearbyintf(-(part * min) / scale);
+        offer(&best, w, h, count, bits, scale, z);
+        offer(&best, w, h, count, bits, scale, z - 1.0f);
+        offer(&best, w, h, count, bits, scale, z + 1.0f);
+        offer(&best, w, h, count, bits, scale, nearbyintf(-(min + (1.0f - part) * 0.5f * range) / scale));
+    }
+    return best;
+}
+
 /* The statement of the operation, row by row. */
-static void oracle(const block_case *c, size_t groups, const float *wt, const float *u, const uint32_t *group_of, block_out *o) {
+static void oracle(const block_case *c, size_t groups, const float *wt, const float *u, const float *h,
+                   const uint32_t *group_of, block_out *o) {
     float *w = make(c->k, 4), top = (float)((1u << c->bits) - 1u);
     for (size_t i = 0; i < c->n; i++) {
         for (size_t p = 0; p < c->k; p++)
@@ -85,11 +135,17 @@ static void oracle(const block_case *c, size_t groups, const float *wt, const fl
             size_t at = i * groups + group_of[p];
             if (!c->static_params && (p == 0 || group_of[p] != group_of[p - 1])) {
                 float min = w[p], max = w[p];
-                for (size_t q = p; q < c->k && group_of[q] == group_of[p]; q++) {
-                    min = fminf(min, w[q]);
-                    max = fmaxf(max, w[q]);
+                size_t end = p;
+                for (; end < c->k && group_of[end] == group_of[p]; end++) {
+                    min = fminf(min, w[end]);
+                    max = fmaxf(max, w[end]);
                 }
                 nb__cpu_range_params(min, max, c->bits, c->symmetric, NB_F16, &o->scales[at], &o->zeros[at]);
+                if (c->search) {
+                    pair best = search_oracle(w + p, h + p, end - p, c->bits, c->symmetric);
+                    o->scales[at] = best.scale;
+                    o->zeros[at] = best.zero;
+                }
             }
             float q = nearbyintf(w[p] / o->scales[at]) + o->zeros[at];
             q = q < 0.0f ? 0.0f : q > top ? top : q;
@@ -112,16 +168,21 @@ static bool same_block(const block_case *c, size_t groups, const block_out *a, c
 
 static void check_block(const block_case *c) {
     size_t groups = (c->k + c->group - 1) / c->group, count;
-    float *wt = make(c->k * c->n, 4), *u = make(c->k * c->k, 4);
-    uint32_t *group_of = make(c->k, 4);
+    float *wt = make(c->k * c->n, 4), *u = make(c->k * c->k, 4), *h = make(c->k * c->k, 4), *visited = make(c->k, 4);
+    uint32_t *group_of = make(c->k, 4), *perm = make(c->k, 4);
     fill(wt, c->k * c->n, c->n + c->k);
     fill(u, c->k * c->k, c->cols);
     for (size_t p = 0; p < c->k; p++) {
         u[p * c->k + p] = 1.0f + fabsf(u[p * c->k + p]);
         group_of[p] = (uint32_t)(c->static_params ? p * 7 % c->k : p) / (uint32_t)c->group;
     }
+    for (size_t p = 0; p < c->k; p++) { /* the stored column of position p, reversed, has weight visited[p] */
+        perm[p] = (uint32_t)(c->k - 1 - p);
+        visited[p] = 0.25f + (float)(p * 37 % 11);
+        h[perm[p] * (c->k + 1)] = visited[p];
+    }
     block_out want = block_out_new(c, groups);
-    oracle(c, groups, wt, u, group_of, &want);
+    oracle(c, groups, wt, u, visited, group_of, &want);
     const nb_kernel *rows = nb_kernels(&count);
     for (size_t i = 0; i < count; i++) {
         if (rows[i].op != NB_OP_gptq_block || rows[i].backend != NB_CPU || rows[i].needs & ~nb_cpu_features())
@@ -133,6 +194,9 @@ static void check_block(const block_case *c) {
         a.wt = nb_mem_host(wt, 0);
         a.u = nb_mem_host(u, 0);
         a.group_of = nb_mem_host(group_of, 0);
+        a.h = c->search ? nb_mem_host(h, 0) : (nb_mem){0};
+        a.ldh = c->k;
+        a.perm = nb_mem_host(perm, 0);
         a.scales = nb_mem_host(got.scales, 0);
         a.zeros = nb_mem_host(got.zeros, 0);
         a.codes = nb_mem_host(got.codes, 0);
@@ -146,16 +210,21 @@ static void check_block(const block_case *c) {
     block_out_free(&want);
     free(wt);
     free(u);
+    free(h);
+    free(visited);
     free(group_of);
+    free(perm);
 }
 
 /* Every row of kernels.def has the oracle's bits: codes, parameters, errors and losses. */
 Test(gptq_ops, blocks_are_bit_equal_to_the_oracle) {
     static const block_case cases[] = {
-        {1, 1, 0, 1, 1, 4, false, false},     {1, 5, 0, 5, 2, 2, true, false},     {7, 33, 0, 33, 32, 3, false, false},
-        {32, 128, 0, 128, 64, 4, false, false}, {33, 128, 64, 64, 64, 4, true, false}, {31, 200, 96, 100, 96, 8, false, false},
-        {100, 70, 16, 9, 16, 5, false, false}, {64, 300, 128, 128, 300, 4, false, false}, {17, 100, 40, 60, 1, 6, true, false},
-        {40, 60, 0, 60, 8, 4, false, true},    {65, 96, 32, 64, 32, 7, true, true},   {5, 150, 75, 75, 3, 4, false, false},
+        {1, 1, 0, 1, 1, 4, false, false, false},     {1, 5, 0, 5, 2, 2, true, false, false},     {7, 33, 0, 33, 32, 3, false, false, false},
+        {32, 128, 0, 128, 64, 4, false, false, false}, {33, 128, 64, 64, 64, 4, true, false, false}, {31, 200, 96, 100, 96, 8, false, false, false},
+        {100, 70, 16, 9, 16, 5, false, false, false}, {64, 300, 128, 128, 300, 4, false, false, false}, {17, 100, 40, 60, 1, 6, true, false, false},
+        {40, 60, 0, 60, 8, 4, false, true, false},    {65, 96, 32, 64, 32, 7, true, true, false},   {5, 150, 75, 75, 3, 4, false, false, false},
+        {33, 128, 0, 128, 64, 4, false, false, true}, {64, 300, 128, 128, 300, 4, true, false, true},
+        {7, 100, 96, 4, 32, 3, false, false, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_block(&cases[i]);
@@ -171,8 +240,87 @@ Test(gptq_ops, random_blocks_are_bit_equal_to_the_oracle) {
         c.bits = 2 + nb_random_below(&r, 7);
         c.symmetric = nb_random_below(&r, 2);
         c.static_params = nb_random_below(&r, 4) == 0;
+        c.search = nb_random_below(&r, 2);
         check_block(&c);
     }
+}
+
+/* ---- group_search ---- */
+
+static void check_search(size_t n, size_t k, size_t group, unsigned bits, bool symmetric, bool weighted) {
+    size_t groups = (k + group - 1) / group, count, differs = 0;
+    float *w = make(n * k, 4), *h = make(k * k, 4), *weight = make(k, 4);
+    float *scales = make(n * groups, 4), *zeros = make(n * groups, 4);
+    fill(w, n * k, n + k + bits);
+    for (size_t i = 0; i < n * k; i++)
+        w[i] = w[i] * w[i] * w[i] + (i % 3 ? 0.0f : 0.05f);
+    for (size_t j = 0; j < k; j++)
+        h[j * (k + 1)] = weight[j] = weighted ? (float)(j * 29 % 13) : 1.0f;
+    const nb_kernel *rows = nb_kernels(&count);
+    for (size_t v = 0; v < count; v++) {
+        if (rows[v].op != NB_OP_group_search || rows[v].backend != NB_CPU || rows[v].needs & ~nb_cpu_features())
+            continue;
+        struct nb_group_search_args a = {.n = n, .k = k, .group = group, .w = nb_mem_host(w, 0), .ldw = k, .ldh = k, .bits = bits,
+                                         .symmetric = symmetric, .scale_type = NB_F16, .scales = nb_mem_host(scales, 0),
+                                         .zeros = nb_mem_host(zeros, 0)};
+        a.h = weighted ? nb_mem_host(h, 0) : (nb_mem){0};
+        cr_assert_eq(nb_launch_row(stream, &rows[v], &a, NULL), NB_OK);
+        for (size_t i = 0; i < n * groups; i++) {
+            size_t first = i % groups * group, len = first + group < k ? group : k - first;
+            pair p = search_oracle(w + i / groups * k + first, weight + first, len, bits, symmetric);
+            cr_assert(p.scale == scales[i] && p.zero == zeros[i], "%s: %g %g, expected %g %g", rows[v].name, (double)scales[i],
+                      (double)zeros[i], (double)p.scale, (double)p.zero);
+            float scale, zero, min = 0.0f, max = 0.0f;
+            for (size_t j = 0; j < len; j++) {
+                min = fminf(min, w[i / groups * k + first + j]);
+                max = fmaxf(max, w[i / groups * k + first + j]);
+            }
+            nb__cpu_range_params(min, max, bits, symmetric, NB_F16, &scale, &zero);
+            differs += scale != p.scale;
+        }
+    }
+    cr_assert(bits > 4 || differs > 0, "the search never left the range");
+    free(w);
+    free(h);
+    free(weight);
+    free(scales);
+    free(zeros);
+}
+
+/* Every row finds, of all pairs tried one by one, the first of the least error. */
+Test(gptq_ops, a_search_finds_the_best_pair) {
+    check_search(1, 40, 16, 4, false, true);
+    check_search(33, 96, 32, 4, true, true);
+    check_search(40, 70, 64, 3, false, false);
+    check_search(64, 128, 128, 3, true, false);
+    check_search(5, 64, 32, 2, false, true);
+    check_search(17, 64, 32, 8, false, true);
+    check_search(17, 64, 32, 8, true, false);
+}
+
+/* A group on a grid of the right kind with one outlier of no weight: the search finds the grid, whose error is 0. */
+Test(gptq_ops, a_search_ignores_what_has_no_weight) {
+    float w[16], h[16 * 16] = {0}, scale, zero;
+    for (int j = 0; j < 16; j++) {
+        w[j] = (float)(j - 5) * 0.125f;
+        h[j * 17] = 1.0f;
+    }
+    w[15] = 1.25f / 0.9f * 15.0f / 14.0f; /* beyond the grid, not seen */
+    h[15 * 17] = 0.0f;
+    struct nb_group_search_args a = {.n = 1, .k = 16, .group = 16, .w = nb_mem_host(w, 0), .ldw = 16, .h = nb_mem_host(h, 0),
+                                     .ldh = 16, .bits = 4, .scale_type = NB_F16, .scales = nb_mem_host(&scale, 0),
+                                     .zeros = nb_mem_host(&zero, 0)};
+    cr_assert_eq(nb_launch(stream, NB_OP_group_search, &a, NULL), NB_OK);
+    float error = 0.0f;
+    for (int j = 0; j < 15; j++) {
+        float e = w[j] - (fminf(fmaxf(nearbyintf(w[j] / scale) + zero, 0.0f), 15.0f) - zero) * scale;
+        error += e * e;
+    }
+    cr_assert_lt(error, 15.0f * 0.125f * 0.125f / 12.0f, "error %g with scale %g", (double)error, (double)scale);
+    h[15 * 17] = 1000.0f;
+    float before = scale;
+    cr_assert_eq(nb_launch(stream, NB_OP_group_search, &a, NULL), NB_OK);
+    cr_assert_neq(scale, before, "a heavy outlier must change the scale");
 }
 
 /* ---- hessian ---- */

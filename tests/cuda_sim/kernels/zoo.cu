@@ -171,6 +171,13 @@ extern "C" __global__ void spaces(float *o, Params p, char4 k, short h)
     o[i] = s + k.x - k.w + h;
 }
 
+// A structure of parameters indexed at run time, by its generic address.
+extern "C" __global__ void param_array(float *o, const __grid_constant__ Params p)
+{
+    const float *f = p.scale;
+    o[threadIdx.x] = f[threadIdx.x % 3] + p.n;
+}
+
 extern "C" __global__ void switches(int *o, const int *a, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
