@@ -1,5 +1,6 @@
 #!/bin/bash
-# The long checks, run by hand: all tests under address and undefined-behaviour sanitizers; the commands under valgrind; a clang
+# The long checks, run by hand: all tests under address and undefined-behaviour sanitizers; the commands under valgrind; the stress program under the thread
+# sanitizer; a clang
 # build with its tests; each fuzzer for a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,16 +18,13 @@ cp build/models/*.gguf build-asan/models/
 ctest --test-dir build-asan --output-on-failure -LE 'deep|rig|fault'
 
 step "valgrind"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-for i in $(seq 400); do echo "Line $i of some prose, number $((i * i % 997))."; done >"$work/text.txt"
-vg() { valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite "$@"; }
-model=tests/golden/models/llama-tied-f16
 # valgrind knows no AVX-512: it hides it, so the AVX2 kernels run.
-vg build/nibble quantize $model -o "$work/out" --calib "$work/text.txt" --samples 4 --seq-len 32 --asym -q
-vg build/nibble eval "$work/out" --text "$work/text.txt" --seq-len 64 --max-tokens 256 --reference $model -q
-vg build/nibble generate "$work/out" -p "Some prose" -n 8 -q
-vg build/nibble inspect tests/golden/gguf/llama-untied-mix.gguf --tensors >/dev/null
+tests/valgrind.sh build/nibble
+
+step "thread sanitizer"
+cmake --preset tsan -DNB_BUILD_BENCH=OFF
+cmake --build build-tsan -j "$jobs" --target stress
+build-tsan/tests/stress/stress
 
 step "clang"
 cmake --preset clang -DNB_BUILD_BENCH=OFF
