@@ -32,7 +32,7 @@ PY
 check() {
     model=$1
     shift
-    "$nibble" quantize "$models/$model" -o "$work/out" --force -q --method rtn "$@"
+    "$nibble" quantize "$models/$model" -o "$work/out" --force -q --method rtn --scales minmax "$@"
     "$python" "$here/numpy_gptq.py" "$work/out" --compare "$models/$model" >"$work/out.json"
     "$python" "$work/check.py" "$work/out.json" "$model $*"
 }
