@@ -59,7 +59,7 @@ INLINE NB_TARGET_AVX2 void add_offsets(const nb__qtile *t, size_t stride, size_t
     for (size_t h = 0; h < HALVES; h++) {
         __m256 offset = _mm256_loadu_ps(
             (const void *)(t->panel + t->l->zero_at + (g * NB_PANEL + 8 * h) * sizeof(float)));
-#pragma GCC unroll 4
+        NB_UNROLL
         for (size_t r = 0; r < rows; r++)
             y[r * HALVES + h] = _mm256_fmadd_ps(
                 offset, _mm256_set1_ps(t->group_sum[g * stride + first + r]), y[r * HALVES + h]);
@@ -68,14 +68,14 @@ INLINE NB_TARGET_AVX2 void add_offsets(const nb__qtile *t, size_t stride, size_t
 
 INLINE NB_TARGET_AVX2 void store_tile(const nb__qtile *t, size_t first, size_t rows,
                                       const __m256 *y) {
-#pragma GCC unroll 4
+    NB_UNROLL
     for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (size_t h = 0; h < HALVES; h++) {
-            float *out = t->c + (first + r) * t->ldc + 8 * h;
-            __m256 v = y[r * HALVES + h];
-            _mm256_storeu_ps(out, t->load ? _mm256_add_ps(_mm256_loadu_ps(out), v) : v);
-        }
+        NB_UNROLL
+    for (size_t h = 0; h < HALVES; h++) {
+        float *out = t->c + (first + r) * t->ldc + 8 * h;
+        __m256 v = y[r * HALVES + h];
+        _mm256_storeu_ps(out, t->load ? _mm256_add_ps(_mm256_loadu_ps(out), v) : v);
+    }
 }
 
 /* ---- f32 ---- */
@@ -99,18 +99,18 @@ INLINE NB_TARGET_AVX2 void block_f32(const unsigned char *p, const float *x, siz
         for (size_t u = 0; u < vectors; u++) {
             const float *xs = x + (s * units + u) * 4 * stride;
             __m256i v[HALVES];
-#pragma GCC unroll 2
+            NB_UNROLL
             for (size_t h = 0; h < HALVES; h++)
                 v[h] = bits == 3 ? unit_of(p + s * bytes, 3, u, h)
                                  : _mm256_loadu_si256((const void *)(p + s * bytes + 32 * h));
-#pragma GCC unroll 16
+            NB_UNROLL
             for (unsigned i = 0; i < codes; i++) {
                 const float *xi = xs + (4 * (i % per) + i / per) * stride;
                 __m256 *a = acc + i % sets * rows * HALVES;
-#pragma GCC unroll 2
+                NB_UNROLL
                 for (size_t h = 0; h < HALVES; h++) {
                     __m256 w = weight(v[h], width * i, width, zero[h]);
-#pragma GCC unroll 4
+                    NB_UNROLL
                     for (size_t r = 0; r < rows; r++)
                         a[r * HALVES + h] =
                             _mm256_fmadd_ps(w, _mm256_set1_ps(xi[r]), a[r * HALVES + h]);
@@ -123,19 +123,19 @@ INLINE NB_TARGET_AVX2 void tile_f32(const nb__qtile *t, unsigned bits, size_t bl
                                     size_t first, size_t rows) {
     size_t sets = rows == 1 ? 2 : 1, block_bytes = 2 * block * bits;
     __m256 y[MAX_ROWS * HALVES], acc[MAX_ROWS * HALVES];
-#pragma GCC unroll 8
+    NB_UNROLL
     for (size_t i = 0; i < rows * HALVES; i++)
         y[i] = _mm256_setzero_ps();
     for (size_t blk = t->blk0; blk < t->blk1;) {
         size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
         __m256 zero[HALVES];
-#pragma GCC unroll 2
+        NB_UNROLL
         for (size_t h = 0; h < HALVES; h++)
             zero[h] =
                 _mm256_add_ps(_mm256_cvtepi32_ps(load_zeros(t, g, h)), _mm256_set1_ps(0x1p23f));
         if (t->offsets && blk == g * t->l->group_blocks)
             add_offsets(t, stride, first, rows, g, y);
-#pragma GCC unroll 8
+        NB_UNROLL
         for (size_t i = 0; i < sets * rows * HALVES; i++)
             acc[i] = _mm256_setzero_ps();
         for (; blk < end; blk++) {
@@ -146,13 +146,13 @@ INLINE NB_TARGET_AVX2 void tile_f32(const nb__qtile *t, unsigned bits, size_t bl
                       rows, sets, zero, acc);
         }
         if (sets == 2)
-#pragma GCC unroll 8
-            for (size_t i = 0; i < rows * HALVES; i++)
-                acc[i] = _mm256_add_ps(acc[i], acc[i + rows * HALVES]);
-#pragma GCC unroll 2
+            NB_UNROLL
+        for (size_t i = 0; i < rows * HALVES; i++)
+            acc[i] = _mm256_add_ps(acc[i], acc[i + rows * HALVES]);
+        NB_UNROLL
         for (size_t h = 0; h < HALVES; h++) {
             __m256 scale = load_scales(t, g, h);
-#pragma GCC unroll 4
+            NB_UNROLL
             for (size_t r = 0; r < rows; r++)
                 y[r * HALVES + h] = _mm256_fmadd_ps(scale, acc[r * HALVES + h], y[r * HALVES + h]);
         }
@@ -167,20 +167,19 @@ INLINE NB_TARGET_AVX_VNNI void block_i8(const unsigned char *p, const int8_t *x,
                                         unsigned bits, size_t stride, size_t rows, __m256i *acc) {
     size_t units = units_of_step(bits), bytes = bits == 3 ? 192 : 64;
     for (size_t s = 0; s < block / (4 * units); s++)
-#pragma GCC unroll 8
-        for (size_t i = 0; i < units; i++) {
-            const int8_t *xu = x + (s * units + i) * 4 * stride;
-            __m256i w0 = unit_of(p + s * bytes, bits, i, 0),
-                    w1 = unit_of(p + s * bytes, bits, i, 1);
-#pragma GCC unroll 4
-            for (size_t r = 0; r < rows; r++) {
-                int32_t four;
-                memcpy(&four, xu + 4 * r, sizeof four);
-                __m256i xr = _mm256_set1_epi32(four);
-                acc[r * HALVES] = _mm256_dpbusd_avx_epi32(acc[r * HALVES], w0, xr);
-                acc[r * HALVES + 1] = _mm256_dpbusd_avx_epi32(acc[r * HALVES + 1], w1, xr);
-            }
+        NB_UNROLL
+    for (size_t i = 0; i < units; i++) {
+        const int8_t *xu = x + (s * units + i) * 4 * stride;
+        __m256i w0 = unit_of(p + s * bytes, bits, i, 0), w1 = unit_of(p + s * bytes, bits, i, 1);
+        NB_UNROLL
+        for (size_t r = 0; r < rows; r++) {
+            int32_t four;
+            memcpy(&four, xu + 4 * r, sizeof four);
+            __m256i xr = _mm256_set1_epi32(four);
+            acc[r * HALVES] = _mm256_dpbusd_avx_epi32(acc[r * HALVES], w0, xr);
+            acc[r * HALVES + 1] = _mm256_dpbusd_avx_epi32(acc[r * HALVES + 1], w1, xr);
         }
+    }
 }
 
 INLINE NB_TARGET_AVX_VNNI void tile_i8(const nb__qtile *t, unsigned bits, size_t block,
@@ -188,14 +187,14 @@ INLINE NB_TARGET_AVX_VNNI void tile_i8(const nb__qtile *t, unsigned bits, size_t
     size_t block_bytes = 2 * block * bits;
     __m256 y[MAX_ROWS * HALVES];
     __m256i acc[MAX_ROWS * HALVES];
-#pragma GCC unroll 8
+    NB_UNROLL
     for (size_t i = 0; i < rows * HALVES; i++)
         y[i] = _mm256_setzero_ps();
     for (size_t blk = t->blk0; blk < t->blk1;) {
         size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
         __m256 scale[HALVES];
         __m256i zero[HALVES];
-#pragma GCC unroll 2
+        NB_UNROLL
         for (size_t h = 0; h < HALVES; h++) {
             scale[h] = load_scales(t, g, h);
             zero[h] = load_zeros(t, g, h);
@@ -206,23 +205,23 @@ INLINE NB_TARGET_AVX_VNNI void tile_i8(const nb__qtile *t, unsigned bits, size_t
             const unsigned char *p = t->panel + blk * block_bytes;
             for (size_t i = 0; stride == 1 && i < block_bytes; i += 64)
                 _mm_prefetch((const void *)(p + AHEAD + i), _MM_HINT_T0);
-                /* -zero * sum(x): both fit 16 bits, and zero's lane has an empty high half. */
-#pragma GCC unroll 4
+            /* -zero * sum(x): both fit 16 bits, and zero's lane has an empty high half. */
+            NB_UNROLL
             for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 2
-                for (size_t h = 0; h < HALVES; h++)
-                    acc[r * HALVES + h] = _mm256_dpwssd_avx_epi32(
-                        _mm256_setzero_si256(), zero[h],
-                        _mm256_set1_epi32(t->minus_sum[blk * stride + first + r]));
+                NB_UNROLL
+            for (size_t h = 0; h < HALVES; h++)
+                acc[r * HALVES + h] = _mm256_dpwssd_avx_epi32(
+                    _mm256_setzero_si256(), zero[h],
+                    _mm256_set1_epi32(t->minus_sum[blk * stride + first + r]));
             block_i8(p, (const int8_t *)t->x + blk * block * stride + 4 * first, block, bits,
                      stride, rows, acc);
-#pragma GCC unroll 4
+            NB_UNROLL
             for (size_t r = 0; r < rows; r++)
-#pragma GCC unroll 2
-                for (size_t h = 0; h < HALVES; h++)
-                    y[r * HALVES + h] = _mm256_fmadd_ps(
-                        _mm256_mul_ps(_mm256_cvtepi32_ps(acc[r * HALVES + h]), scale[h]),
-                        _mm256_set1_ps(t->step[blk * stride + first + r]), y[r * HALVES + h]);
+                NB_UNROLL
+            for (size_t h = 0; h < HALVES; h++)
+                y[r * HALVES + h] = _mm256_fmadd_ps(
+                    _mm256_mul_ps(_mm256_cvtepi32_ps(acc[r * HALVES + h]), scale[h]),
+                    _mm256_set1_ps(t->step[blk * stride + first + r]), y[r * HALVES + h]);
         }
     }
     store_tile(t, first, rows, y);

@@ -114,7 +114,7 @@ INLINE NB_TARGET_AVX512 void make_zeros(const nb__qtile *t, const unsigned char 
                                         unsigned width, unsigned places, unsigned lookups,
                                         __m512 *zero) {
     __m512 z = _mm512_cvtepi32_ps(load_zeros(t, panel, g));
-#pragma GCC unroll 4
+    NB_UNROLL
     for (unsigned i = 0; i < places; i++)
         zero[i] = _mm512_add_ps(z, _mm512_set1_ps(magic(i * width)));
     if (lookups)
@@ -136,14 +136,14 @@ INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const floa
             for (size_t c = 0; c < nr; c++)
                 v[c] = bits == 3 ? unit_of(p[c] + s * stride, 3, u)
                                  : _mm512_loadu_si512(p[c] + s * stride);
-#pragma GCC unroll 16
+            NB_UNROLL
             for (unsigned i = 0; i < codes; i++) {
                 const float *xi = xs + (4 * (i % per) + i / per) * mr;
                 __m512 *a = acc + i % sets * mr * nr;
-#pragma GCC unroll 2
+                NB_UNROLL
                 for (size_t c = 0; c < nr; c++) {
                     __m512 w = weight(v[c], i, width, places, lookups, zero[c]);
-#pragma GCC unroll 8
+                    NB_UNROLL
                     for (size_t r = 0; r < mr; r++)
                         a[r * nr + c] = _mm512_fmadd_ps(w, _mm512_set1_ps(xi[r]), a[r * nr + c]);
                 }
@@ -152,21 +152,21 @@ INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const floa
 }
 
 INLINE NB_TARGET_AVX512 void store_tile(const nb__qtile *t, size_t mr, size_t nr, const __m512 *y) {
-#pragma GCC unroll 8
+    NB_UNROLL
     for (size_t r = 0; r < mr; r++)
-#pragma GCC unroll 2
-        for (size_t c = 0; c < nr; c++) {
-            float *out = t->c + r * t->ldc + c * NB_PANEL;
-            _mm512_storeu_ps(out, t->load ? _mm512_add_ps(_mm512_loadu_ps(out), y[r * nr + c])
-                                          : y[r * nr + c]);
-        }
+        NB_UNROLL
+    for (size_t c = 0; c < nr; c++) {
+        float *out = t->c + r * t->ldc + c * NB_PANEL;
+        _mm512_storeu_ps(out, t->load ? _mm512_add_ps(_mm512_loadu_ps(out), y[r * nr + c])
+                                      : y[r * nr + c]);
+    }
 }
 
 INLINE NB_TARGET_AVX512 void add_offsets(const nb__qtile *t, size_t mr, size_t nr, size_t g,
                                          __m512 *y) {
     for (size_t c = 0; c < nr; c++) {
         __m512 offset = load_offsets(t, t->panel + c * t->l->panel_bytes, g);
-#pragma GCC unroll 8
+        NB_UNROLL
         for (size_t r = 0; r < mr; r++)
             y[r * nr + c] =
                 _mm512_fmadd_ps(offset, _mm512_set1_ps(t->group_sum[g * mr + r]), y[r * nr + c]);
@@ -183,19 +183,19 @@ INLINE NB_TARGET_AVX512 void tile_f32_of(const nb__qtile *t, unsigned bits, size
     size_t sets = mr == 1 ? 8 : mr == 2 ? 4 : mr == 4 ? 2 : 1, block_bytes = 2 * block * bits;
     unsigned width = bits == 3 ? 8 : bits, lookups = lookups_of(bits, mr, symmetric);
     __m512 y[NB_QMR * NB_QNR], acc[NB_QMR * NB_QNR];
-#pragma GCC unroll 16
+    NB_UNROLL
     for (size_t i = 0; i < mr * nr; i++)
         y[i] = _mm512_setzero_ps();
     for (size_t blk = t->blk0; blk < t->blk1;) {
         size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
         __m512 zero[NB_QNR][4];
-#pragma GCC unroll 2
+        NB_UNROLL
         for (size_t c = 0; c < nr; c++)
             make_zeros(t, t->panel + c * t->l->panel_bytes, g, width, (unsigned)places_of(bits, mr),
                        lookups, zero[c]);
         if (t->offsets && blk == g * t->l->group_blocks)
             add_offsets(t, mr, nr, g, y);
-#pragma GCC unroll 16
+        NB_UNROLL
         for (size_t i = 0; i < sets * mr * nr; i++)
             acc[i] = _mm512_setzero_ps();
         for (; blk < end; blk++) {
@@ -207,13 +207,13 @@ INLINE NB_TARGET_AVX512 void tile_f32_of(const nb__qtile *t, unsigned bits, size
             block_f32(p, (const float *)t->x + blk * block * mr, block, bits, mr, nr, sets, lookups,
                       (const __m512(*)[4])zero, acc);
         }
-#pragma GCC unroll 8
+        NB_UNROLL
         for (size_t i = mr * nr; i < sets * mr * nr; i++)
             acc[i % (mr * nr)] = _mm512_add_ps(acc[i % (mr * nr)], acc[i]);
-#pragma GCC unroll 2
+        NB_UNROLL
         for (size_t c = 0; c < nr; c++) {
             __m512 scale = load_scales(t, t->panel + c * t->l->panel_bytes, g);
-#pragma GCC unroll 8
+            NB_UNROLL
             for (size_t r = 0; r < mr; r++)
                 y[r * nr + c] = _mm512_fmadd_ps(scale, acc[r * nr + c], y[r * nr + c]);
         }
@@ -234,18 +234,18 @@ INLINE NB_TARGET_AVX512 void tile_f32(const nb__qtile *t, unsigned bits, size_t 
 /* acc[row][panel] += codes * x of one block, in integers. */
 INLINE NB_TARGET_AVX512_VNNI void step_i8(const unsigned char *const *p, const int8_t *x,
                                           unsigned bits, size_t mr, size_t nr, __m512i *acc) {
-#pragma GCC unroll 8
+    NB_UNROLL
     for (size_t i = 0; i < units_of_step(bits); i++) {
         __m512i w[NB_QNR];
-#pragma GCC unroll 2
+        NB_UNROLL
         for (size_t c = 0; c < nr; c++)
             w[c] = unit_of(p[c], bits, i);
-#pragma GCC unroll 8
+        NB_UNROLL
         for (size_t r = 0; r < mr; r++) {
             int32_t four;
             memcpy(&four, x + (i * mr + r) * 4, sizeof four);
             __m512i xr = _mm512_set1_epi32(four);
-#pragma GCC unroll 2
+            NB_UNROLL
             for (size_t c = 0; c < nr; c++)
                 acc[r * nr + c] = _mm512_dpbusd_epi32(acc[r * nr + c], w[c], xr);
         }
@@ -257,13 +257,13 @@ INLINE NB_TARGET_AVX512_VNNI void block_i8(const unsigned char *const *p, const 
                                            __m512i *acc) {
     size_t columns = 4 * units_of_step(bits), stride = bits == 3 ? 192 : 64;
     if (mr <= 2) {
-#pragma GCC unroll 8
+        NB_UNROLL
         for (size_t s = 0; s < block / columns; s++)
             step_i8(&(const unsigned char *){p[0] + s * stride}, x + s * columns * mr, bits, mr, 1,
                     acc);
         return;
     }
-#pragma GCC unroll 1
+    NB_NO_UNROLL
     for (size_t s = 0; s < block / columns; s++) {
         const unsigned char *at[NB_QNR] = {p[0] + s * stride, p[1] + s * stride};
         step_i8(at, x + s * columns * mr, bits, mr, nr, acc);
@@ -275,14 +275,14 @@ INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, siz
     size_t block_bytes = 2 * block * bits;
     __m512 y[NB_QMR * NB_QNR];
     __m512i acc[NB_QMR * NB_QNR];
-#pragma GCC unroll 16
+    NB_UNROLL
     for (size_t i = 0; i < mr * nr; i++)
         y[i] = _mm512_setzero_ps();
     for (size_t blk = t->blk0; blk < t->blk1;) {
         size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
         __m512 scale[NB_QNR];
         __m512i zero[NB_QNR];
-#pragma GCC unroll 2
+        NB_UNROLL
         for (size_t c = 0; c < nr; c++) {
             scale[c] = load_scales(t, t->panel + c * t->l->panel_bytes, g);
             zero[c] = load_zeros(t, t->panel + c * t->l->panel_bytes, g);
@@ -295,22 +295,21 @@ INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, siz
                                                   blk * block_bytes};
             if (mr == 1)
                 fetch_ahead(p[0], block_bytes);
-                /* -zero * sum(x): both fit 16 bits, and zero's lane has an empty high half. */
-#pragma GCC unroll 8
+            /* -zero * sum(x): both fit 16 bits, and zero's lane has an empty high half. */
+            NB_UNROLL
             for (size_t r = 0; r < mr; r++)
-#pragma GCC unroll 2
-                for (size_t c = 0; c < nr; c++)
-                    acc[r * nr + c] =
-                        _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero[c],
-                                            _mm512_set1_epi32(t->minus_sum[blk * mr + r]));
+                NB_UNROLL
+            for (size_t c = 0; c < nr; c++)
+                acc[r * nr + c] = _mm512_dpwssd_epi32(
+                    _mm512_setzero_si512(), zero[c], _mm512_set1_epi32(t->minus_sum[blk * mr + r]));
             block_i8(p, (const int8_t *)t->x + blk * block * mr, block, bits, mr, nr, acc);
-#pragma GCC unroll 8
+            NB_UNROLL
             for (size_t r = 0; r < mr; r++)
-#pragma GCC unroll 2
-                for (size_t c = 0; c < nr; c++)
-                    y[r * nr + c] = _mm512_fmadd_ps(
-                        _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r * nr + c]), scale[c]),
-                        _mm512_set1_ps(t->step[blk * mr + r]), y[r * nr + c]);
+                NB_UNROLL
+            for (size_t c = 0; c < nr; c++)
+                y[r * nr + c] =
+                    _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[r * nr + c]), scale[c]),
+                                    _mm512_set1_ps(t->step[blk * mr + r]), y[r * nr + c]);
         }
     }
     store_tile(t, mr, nr, y);

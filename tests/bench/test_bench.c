@@ -1,0 +1,53 @@
+/* nibble bench: what it prints can be read back and compared; a filter that matches nothing is an
+ * error. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int shell(const char *fmt, const char *a) {
+    char command[512];
+    snprintf(command, sizeof command, fmt, NB_BIN, a, a);
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+Test(bench, json_and_compare) {
+    char path[] = "/tmp/nb-bench-XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    cr_assert_eq(shell("%s bench --shape 64x128 --shape 33x65 -m 1 -m 9 -g 32 -b 3 -j 2 --samples "
+                       "3 --sample-ms 0 --json >%s",
+                       path),
+                 0);
+    json_t *root = json_load_file(path, 0, NULL), *results = json_object_get(root, "results"), *one;
+    size_t i, rows = 0;
+    cr_assert(json_is_array(results));
+    json_array_foreach(results, i, one) {
+        double min = json_number_value(json_object_get(one, "min_s")),
+               median = json_number_value(json_object_get(one, "median_s"));
+        cr_assert(min > 0 && median >= min);
+        cr_assert_eq(json_integer_value(json_object_get(one, "bits")), 3);
+        cr_assert_eq(json_integer_value(json_object_get(one, "threads")), 2);
+        rows += !strncmp(json_string_value(json_object_get(one, "op")), "qgemm", 5);
+    }
+    cr_assert_geq(rows, 2 * 2 * 2, "the two plain variants on each shape");
+    json_decref(root);
+    cr_assert_eq(shell("%s bench --compare %s,%s >/dev/null", path), 0);
+    cr_assert_eq(shell("%s bench --compare %s,/dev/null 2>/dev/null >/dev/null; exit $? #%s", path),
+                 3);
+    unlink(path);
+}
+
+Test(bench, nothing_to_time) {
+    cr_assert_eq(shell("%s bench --kernel '%s' >/dev/null 2>&1; exit $? #%s", "nothing*"), 2);
+    cr_assert_eq(shell("%s bench --shape '%s' >/dev/null 2>&1; exit $? #%s", "12"), 2);
+    cr_assert_eq(
+        shell("%s bench --op rtn --shape %s --samples 2 --sample-ms 0 >/dev/null; exit $? #%s",
+              "64x64"),
+        0);
+}
