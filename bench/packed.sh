@@ -4,7 +4,7 @@
 # usage: bench/packed.sh NIBBLE [OUT_DIR]   with OUT_DIR, JSON goes there; compare two such with `nibble bench --compare`.
 set -eu
 nibble=$1 out=${2-}
-threads="-j 1 -j 2"
+threads=${THREADS--j 1 -j 2} # CLOCK=--cpu-time THREADS="-j 1" on a machine that others use as well
 shapes="--shape 4096x4096 --shape 11008x4096 --shape 4096x11008 --shape 576x1536"
 llc=$(getconf LEVEL3_CACHE_SIZE 2>/dev/null || echo 0)
 [ "$llc" -gt 0 ] 2>/dev/null || llc=33554432
@@ -15,10 +15,10 @@ run() {
     shift
     if [ -n "$out" ]; then
         mkdir -p "$out"
-        "$nibble" bench --json "$@" >"$out/$name.json"
+        "$nibble" bench --json ${CLOCK-} "$@" >"$out/$name.json"
     else
         echo "== $name"
-        "$nibble" bench "$@"
+        "$nibble" bench ${CLOCK-} "$@"
     fi
 }
 

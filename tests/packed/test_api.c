@@ -612,6 +612,9 @@ Test(api, wrong_arguments_are_refused) {
                       .y = packed,
                       .ldy = 16};
     cr_assert_eq(nb_gemm(ctx, &a, &err), NB_E_USAGE, "no workspace");
+    a.m = 0;
+    cr_assert_eq(nb_gemm(ctx, &a, &err), NB_OK, "no rows, nothing to do");
+    a.m = 1;
     a.ldx = 63;
     cr_assert_eq(nb_gemm(ctx, &a, &err), NB_E_USAGE);
     a.size = 8;
@@ -620,6 +623,32 @@ Test(api, wrong_arguments_are_refused) {
     nb_ctx *none;
     cr_assert_eq(nb_ctx_open(&o, &none, &err), NB_E_DEVICE);
     free(packed);
+    drop(&p);
+    nb_ctx_close(ctx);
+}
+
+/* A NaN or infinity reaches every output of its row, and of no other, in both modes. */
+Test(api, nan_and_infinity_are_not_hidden) {
+    enum { M = 3, N = 20, K = 70 };
+    nb_weight_desc d = {.n = N, .k = K, .bits = 4, .group_size = 32, .scale_type = NB_FLOAT_F16};
+    static float x[M * K], y[M * N];
+    nb_ctx *ctx = open_ctx(1);
+    plain p = make(d, 4);
+    to_canonical(&p);
+    for (int mode = 0; mode < 2; mode++)
+        for (int kind = 0; kind < 2; kind++) {
+            for (int i = 0; i < M * K; i++)
+                x[i] = 1.0f;
+            x[K + 69] = kind ? INFINITY : NAN;
+            job j = {.ctx = ctx, .p = &p, .m = M, .mode = (nb_gemm_mode)mode, .x = x, .y = y};
+            j.packed = pack(ctx, &p, &j.bytes);
+            cr_assert(run_job(&j));
+            for (int i = 0; i < M * N; i++) {
+                bool finite = isfinite(y[i]);
+                cr_assert_eq(finite, i / N != 1, "mode %d, kind %d, output %d is %g", mode, kind, i, (double)y[i]);
+            }
+            free(j.packed);
+        }
     drop(&p);
     nb_ctx_close(ctx);
 }
