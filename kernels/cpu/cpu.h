@@ -9,14 +9,11 @@
     nb_status nb__cpu_##name(nb_pool *pool, const struct nb_##op##_args *args, nb_err *e);
 #include "kernels/kernels.def"
 
-/* Before a loop that must be unrolled for its arrays to live in registers, and one that must not.
- * clang 14 does not heed the GCC form. */
+/* Before a loop that must be unrolled for its arrays to live in registers. clang 14 does not heed the GCC form. */
 #if defined(__clang__)
 #define NB_UNROLL    _Pragma("clang loop unroll(full)")
-#define NB_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
 #define NB_UNROLL    _Pragma("GCC unroll 16")
-#define NB_NO_UNROLL _Pragma("GCC unroll 1")
 #endif
 
 /* Code for one kind of processor stands in functions marked so; rows of kernels.def say who may

@@ -263,7 +263,7 @@ INLINE NB_TARGET_AVX512_VNNI void block_i8(const unsigned char *const *p, const 
                     acc);
         return;
     }
-    NB_NO_UNROLL
+    NB_UNROLL
     for (size_t s = 0; s < block / columns; s++) {
         const unsigned char *at[NB_QNR] = {p[0] + s * stride, p[1] + s * stride};
         step_i8(at, x + s * columns * mr, bits, mr, nr, acc);
