@@ -262,6 +262,9 @@ Test(driver, events_and_launch_forms) {
     cr_assert_eq(occ, 2); /* 2048 threads an SM of sm_80 */
     OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&occ, f, 32, 40000));
     cr_assert_eq(occ, 4); /* 164 KiB over 40 000 + 1024 bytes */
+    OK(cuEventDestroy(e[0]));
+    OK(cuEventDestroy(e[1]));
+    OK(cuEventDestroy(never));
     OK(cuModuleUnload(m));
     cr_assert_eq(rig_launch(f, 1, 32, 0, args), CUDA_ERROR_INVALID_HANDLE);
 }
@@ -461,5 +464,8 @@ Test(driver, cublas) {
     OK(cuGraphLaunch(e, st));
     rig_download(r, dc, sizeof r);
     cr_assert_neq(r[0], c[0]);
+    OK(cuGraphExecDestroy(e));
+    OK(cuGraphDestroy(g));
+    OK(cuStreamDestroy(st));
     cr_assert_eq(cublasDestroy_v2(h), 0);
 }
