@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 sim_options sim_opt;
-pthread_mutex_t drv_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t drv_lock;
 CUresult drv_sticky;
 bool drv_ready;
 static bool lost;
@@ -119,6 +119,11 @@ void sim_options_read(void) {
 
 /* Options set before cuInit by a test must win over the defaults. */
 __attribute__((constructor)) static void start(void) {
+    pthread_mutexattr_t a;
+    pthread_mutexattr_init(&a);
+    pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&drv_lock, &a);
+    pthread_mutexattr_destroy(&a);
     sim_options_read();
 }
 
@@ -143,6 +148,15 @@ SIM_API void cuda_sim_reset(void) {
 }
 
 /* ---- entry ---- */
+
+int drv_hold(void) {
+    pthread_mutex_lock(&drv_lock);
+    return 1;
+}
+void drv_leave(const int *held) {
+    if (*held)
+        pthread_mutex_unlock(&drv_lock);
+}
 
 double drv_now(void) {
     struct timespec t;
@@ -174,10 +188,9 @@ bool drv_fault(const char *kind) {
 CUresult cuInit(unsigned int flags) {
     if (flags)
         return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&drv_lock);
+    __attribute__((cleanup(drv_leave), unused)) const int held = drv_hold();
     if (!drv_ready && !sim_mem_init())
         drv_ready = true;
-    pthread_mutex_unlock(&drv_lock);
     return drv_ready ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
