@@ -73,6 +73,8 @@ SIM_API void cuda_sim_set(const char *name, const char *v) {
         sim_opt.cc = atoi(v);
     else if (!strcasecmp(name, "SEED"))
         sim_opt.seed = strtoull(v, NULL, 0);
+    else if (!strcasecmp(name, "FMAD"))
+        sim_opt.fmad = atoi(v);
     else if (!strcasecmp(name, "SLICE")) /* instructions of a warp at a time; 0: by the seed */
         sim_opt.slice = atoi(v) > 0 ? atoi(v) : 0;
     else if (!strcasecmp(name, "STRICT"))
@@ -94,9 +96,8 @@ SIM_API void cuda_sim_set(const char *name, const char *v) {
 }
 
 void sim_options_read(void) {
-    static const char *const names[] = {"SMS",    "CC",      "SEED",     "STRICT",
-                                        "MEMORY", "THREADS", "WATCHDOG", "SLICE",
-                                        "REPORT", "FAULT",   "DELETE"};
+    static const char *const names[] = {"SMS",      "CC",    "SEED", "STRICT", "MEMORY", "THREADS",
+                                        "WATCHDOG", "SLICE", "FMAD", "REPORT", "FAULT",  "DELETE"};
     static bool read;
     if (read)
         return;
@@ -105,6 +106,7 @@ void sim_options_read(void) {
     sim_opt.sms = 4;
     sim_opt.cc = 80;
     sim_opt.strict = 1;
+    sim_opt.fmad = 1;
     sim_opt.memory = 8ull << 30;
     sim_opt.threads = cpus > 0 ? (int)cpus : 1;
     sim_opt.watchdog = 400000000;

@@ -25,7 +25,7 @@
 
 /* ---- options (environment) ---- */
 typedef struct sim_options {
-    int sms, cc, threads, strict, slice;
+    int sms, cc, threads, strict, slice, fmad;
     uint64_t seed, memory, watchdog;
     char report[512];
     char fault_kind[16];
