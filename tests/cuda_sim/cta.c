@@ -32,8 +32,10 @@ static void buffers(sim_runner *r, sim_cta *c) {
 }
 
 void sim_cta_free(sim_cta *c) {
-    for (int i = 0; c->warp && i < c->nwarps; i++)
+    for (int i = 0; c->warp && i < c->nwarps; i++) {
+        sim_hb_warp_end(&c->warp[i]); /* left behind when a finding ended the launch */
         free(c->warp[i].copy);
+    }
     free(c->warp), free(c->regs), free(c->preds), free(c->smem), free(c->local),
         free(c->local_valid);
     free(c->svalid), free(c->spend), free(c->srec);

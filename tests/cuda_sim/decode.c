@@ -456,6 +456,8 @@ static void layout(sim_dec *d, reach *r) {
     uint32_t n32 = 0, n64 = 1, np = 3; /* predicates 0, 1: constants, 2: scratch */
     for (int k = 0; k < r->n; k++) {
         ptx_func *f = r->f[k];
+        if (sim_opt.fmad)
+            fuse(d->m->ptx, f);
         regalloc(d->m->ptx, f);
         f->base32 = n32, f->base64 = n64, f->basep = np;
         n32 += (uint32_t)f->n32, n64 += (uint32_t)f->n64, np += (uint32_t)f->np;
@@ -517,7 +519,7 @@ static void decode_func(sim_dec *d, ptx_func *f) {
     f->start = ptx_alloc(&d->m->ptx->arena, (size_t)(f->ninsns + 1) * sizeof(int));
     for (int i = 0; i < f->ninsns; i++) {
         f->start[i] = d->p->ncode;
-        if (deleted(d->p, &f->insns[i], "delete"))
+        if (f->insns[i].dead || deleted(d->p, &f->insns[i], "delete"))
             continue;
         if (deleted(d->p, &f->insns[i], "weaken"))
             weaken(d, &f->insns[i]);

@@ -36,6 +36,7 @@ void dec_address(sim_dec *d, sim_insn *s, const ptx_operand *o, ptx_space space)
 int32_t *dec_ext(sim_dec *d, int n);
 void dec_need(sim_dec *d, int cc, const char *what);
 void regalloc(ptx_module *m, ptx_func *f);
+void fuse(ptx_module *m, ptx_func *f);
 bool ptx_defines(const ptx_insn *in); /* is operand 0 written */
 
 #endif

@@ -70,7 +70,6 @@ struct CUmod_st {
     struct CUmod_st *next;
 };
 
-extern pthread_mutex_t drv_lock;
 extern CUresult drv_sticky; /* a kernel failed: every later call says so */
 extern bool drv_ready;
 
@@ -91,11 +90,14 @@ CUresult drv_launch(const sim_node *n);
 CUresult drv_submit(CUstream s, const sim_node *n); /* runs or records */
 void drv_host_reset(void);
 
+/* Every entry point holds one recursive lock, so that threads of the caller may share the device.
+ */
+int drv_hold(void);
+void drv_leave(const int *held);
 #define ENTER(ctx)                                                                                 \
-    do {                                                                                           \
-        CUresult enter_ = drv_enter(ctx);                                                          \
-        if (enter_)                                                                                \
-            return enter_;                                                                         \
-    } while (0)
+    __attribute__((cleanup(drv_leave), unused)) const int held_ = drv_hold();                      \
+    const CUresult enter_ = drv_enter(ctx);                                                        \
+    if (enter_)                                                                                    \
+    return enter_
 
 #endif

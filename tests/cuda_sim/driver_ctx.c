@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 sim_options sim_opt;
-pthread_mutex_t drv_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t drv_lock;
 CUresult drv_sticky;
 bool drv_ready;
 static bool lost;
@@ -73,6 +73,8 @@ SIM_API void cuda_sim_set(const char *name, const char *v) {
         sim_opt.cc = atoi(v);
     else if (!strcasecmp(name, "SEED"))
         sim_opt.seed = strtoull(v, NULL, 0);
+    else if (!strcasecmp(name, "FMAD"))
+        sim_opt.fmad = atoi(v);
     else if (!strcasecmp(name, "SLICE")) /* instructions of a warp at a time; 0: by the seed */
         sim_opt.slice = atoi(v) > 0 ? atoi(v) : 0;
     else if (!strcasecmp(name, "STRICT"))
@@ -94,9 +96,8 @@ SIM_API void cuda_sim_set(const char *name, const char *v) {
 }
 
 void sim_options_read(void) {
-    static const char *const names[] = {"SMS",    "CC",      "SEED",     "STRICT",
-                                        "MEMORY", "THREADS", "WATCHDOG", "SLICE",
-                                        "REPORT", "FAULT",   "DELETE"};
+    static const char *const names[] = {"SMS",      "CC",    "SEED", "STRICT", "MEMORY", "THREADS",
+                                        "WATCHDOG", "SLICE", "FMAD", "REPORT", "FAULT",  "DELETE"};
     static bool read;
     if (read)
         return;
@@ -105,6 +106,7 @@ void sim_options_read(void) {
     sim_opt.sms = 4;
     sim_opt.cc = 80;
     sim_opt.strict = 1;
+    sim_opt.fmad = 1;
     sim_opt.memory = 8ull << 30;
     sim_opt.threads = cpus > 0 ? (int)cpus : 1;
     sim_opt.watchdog = 400000000;
@@ -119,6 +121,11 @@ void sim_options_read(void) {
 
 /* Options set before cuInit by a test must win over the defaults. */
 __attribute__((constructor)) static void start(void) {
+    pthread_mutexattr_t a;
+    pthread_mutexattr_init(&a);
+    pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&drv_lock, &a);
+    pthread_mutexattr_destroy(&a);
     sim_options_read();
 }
 
@@ -143,6 +150,15 @@ SIM_API void cuda_sim_reset(void) {
 }
 
 /* ---- entry ---- */
+
+int drv_hold(void) {
+    pthread_mutex_lock(&drv_lock);
+    return 1;
+}
+void drv_leave(const int *held) {
+    if (*held)
+        pthread_mutex_unlock(&drv_lock);
+}
 
 double drv_now(void) {
     struct timespec t;
@@ -174,10 +190,9 @@ bool drv_fault(const char *kind) {
 CUresult cuInit(unsigned int flags) {
     if (flags)
         return CUDA_ERROR_INVALID_VALUE;
-    pthread_mutex_lock(&drv_lock);
+    __attribute__((cleanup(drv_leave), unused)) const int held = drv_hold();
     if (!drv_ready && !sim_mem_init())
         drv_ready = true;
-    pthread_mutex_unlock(&drv_lock);
     return drv_ready ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 

@@ -43,9 +43,7 @@ CUresult cuModuleLoadDataEx(CUmodule *mod, const void *image, unsigned int n, CU
     const unsigned char *p = image;
     if (p[0] && p[1] && p[2] && is_binary(p))
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
-    pthread_mutex_lock(&drv_lock);
     sim_module *m = sim_module_load(image, err, sizeof err, &too_new);
-    pthread_mutex_unlock(&drv_lock);
     if (!m) {
         if (!too_new)
             sim_complain("%s", err);

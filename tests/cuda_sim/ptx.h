@@ -115,7 +115,8 @@ typedef struct ptx_insn {
     int nopd;
     int32_t guard; /* predicate register or -1 */
     bool gneg;
-    int line; /* line in the PTX text */
+    bool dead; /* fused into a later statement */
+    int line;  /* line in the PTX text */
     int loc_file, loc_line, scope;
     const char *text; /* the statement itself, for messages */
     int text_len;
@@ -154,7 +155,7 @@ typedef struct ptx_func {
     int minnctapersm, maxnreg;
     /* register allocation: vectors of 32 and 64 bits, predicates, peak live words */
     int n32, n64, np, pressure;
-    bool allocated, mark;
+    bool allocated, mark, fused;
     uint32_t base32, base64, basep, local_at;
     int *start; /* first decoded instruction of each statement */
     int line;

@@ -32,7 +32,7 @@ static const char *const no_dst[] = {"st",
                                      NULL};
 
 bool ptx_defines(const ptx_insn *in) {
-    if (!in->nopd)
+    if (!in->nopd || in->dead)
         return false;
     if ((ptx_is(in, "bar") || ptx_is(in, "barrier")) && ptx_has(in, "red"))
         return true;
@@ -65,6 +65,8 @@ static void walk(const ptx_operand *o, bool def, visit v, void *ctx) {
 }
 
 static void each_reg(const ptx_insn *in, visit v, void *ctx) {
+    if (in->dead)
+        return;
     bool def = ptx_defines(in);
     for (int i = 0; i < in->nopd; i++)
         walk(&in->opd[i], def && i == 0, v, ctx);
@@ -269,6 +271,8 @@ void regalloc(ptx_module *m, ptx_func *f) {
             L.guarded = in->guard >= 0;
             /* uses first: an operand read and written by one statement is live before it */
             bool def = ptx_defines(in);
+            if (in->dead)
+                continue;
             for (int i = def ? 1 : 0; i < in->nopd; i++)
                 walk(&in->opd[i], false, visit_usedef, &L);
             if (in->guard >= 0)

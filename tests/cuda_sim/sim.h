@@ -25,7 +25,7 @@
 
 /* ---- options (environment) ---- */
 typedef struct sim_options {
-    int sms, cc, threads, strict, slice;
+    int sms, cc, threads, strict, slice, fmad;
     uint64_t seed, memory, watchdog;
     char report[512];
     char fault_kind[16];
@@ -201,7 +201,7 @@ typedef struct sim_vc { /* what is known of other CTAs' warps: clock by global w
 } sim_vc;
 
 typedef struct sim_reader { /* of one word since its last write */
-    uint32_t id, ts; /* global: warp of the grid + 1; shared: warp of the CTA + 1; 0: free */
+    uint32_t id, ts;        /* global: warp of the grid + 1; shared: warp of the CTA + 1; 0: free */
     uint8_t lane, bm;
 } sim_reader;
 

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <dlfcn.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,6 +263,9 @@ Test(driver, events_and_launch_forms) {
     cr_assert_eq(occ, 2); /* 2048 threads an SM of sm_80 */
     OK(cuOccupancyMaxActiveBlocksPerMultiprocessor(&occ, f, 32, 40000));
     cr_assert_eq(occ, 4); /* 164 KiB over 40 000 + 1024 bytes */
+    OK(cuEventDestroy(e[0]));
+    OK(cuEventDestroy(e[1]));
+    OK(cuEventDestroy(never));
     OK(cuModuleUnload(m));
     cr_assert_eq(rig_launch(f, 1, 32, 0, args), CUDA_ERROR_INVALID_HANDLE);
 }
@@ -311,6 +315,50 @@ Test(driver, threads_do_not_matter) {
     }
     cr_assert(!memcmp(o[0], o[1], sizeof o[0]));
     cr_assert_str_eq(json[0], json[1]);
+}
+
+typedef struct share {
+    CUfunction f;
+    CUcontext c;
+    int bad;
+} share;
+
+static void *use_device(void *arg) {
+    share *s = arg;
+    s->bad = cuCtxSetCurrent(s->c) != CUDA_SUCCESS;
+    for (int k = 0; k < 30; k++) {
+        float a[64], o[64];
+        CUdeviceptr d, e;
+        int n = 64;
+        for (int i = 0; i < 64; i++)
+            a[i] = (float)(i * k);
+        s->bad |=
+            cuMemAlloc(&d, sizeof a) || cuMemAlloc(&e, sizeof a) || cuMemcpyHtoD(d, a, sizeof a);
+        void *args[] = {&e, &d, &d, &n};
+        s->bad |= cuLaunchKernel(s->f, 1, 1, 1, 64, 1, 1, 0, NULL, args, NULL) ||
+                  cuMemcpyDtoH(o, e, sizeof o);
+        for (int i = 0; i < 64; i++)
+            s->bad |= o[i] < 2 * a[i] || o[i] > 2 * a[i];
+        s->bad |= cuMemFree(d) || cuMemFree(e);
+    }
+    return NULL;
+}
+
+Test(driver, threads_of_the_caller) {
+    pthread_t t[4];
+    share s[4];
+    CUmodule m;
+    rig_start(80, 1);
+    CUfunction f = adder(&m);
+    for (int i = 0; i < 4; i++) {
+        s[i] = (share){.f = f};
+        OK(cuCtxGetCurrent(&s[i].c));
+        cr_assert(!pthread_create(&t[i], NULL, use_device, &s[i]));
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(t[i], NULL);
+        cr_assert(!s[i].bad);
+    }
 }
 
 Test(driver, report_file) {
@@ -461,5 +509,8 @@ Test(driver, cublas) {
     OK(cuGraphLaunch(e, st));
     rig_download(r, dc, sizeof r);
     cr_assert_neq(r[0], c[0]);
+    OK(cuGraphExecDestroy(e));
+    OK(cuGraphDestroy(g));
+    OK(cuStreamDestroy(st));
     cr_assert_eq(cublasDestroy_v2(h), 0);
 }

@@ -65,9 +65,11 @@ static float maxf(float x, float y) {
 }
 F(add, x + y)
 F(sub, x - y)
-F(mul, x *y) F(divi, x / y) F(fma_, fmaf(x, y, w)) F(rcp, 1.0f / x) F(root, sqrtf(x))
-    F(addz, z(z(x) + z(y))) F(mulz, z(z(x) * z(y))) F(fmaz, z(fmaf(z(x), z(y), z(w))))
-        F(adds, sat(x + y)) F(fmas, sat(fmaf(x, y, w))) F(mn, minf(x, y)) F(mx, maxf(x, y))
+F(mul, x *y)
+F(divi, x / y)
+F(fma_, fmaf(x, y, w)) F(rcp, 1.0f / x) F(root, sqrtf(x)) F(addz, z(z(x) + z(y)))
+    F(mulz, z(z(x) * z(y))) F(fmaz, z(fmaf(z(x), z(y), z(w)))) F(adds, sat(x + y))
+        F(fmas, sat(fmaf(x, y, w))) F(mn, minf(x, y)) F(mx, maxf(x, y))
             F(mnn, isnan(x) || isnan(y) ? NAN : minf(x, y)) F(divz, z(z(x) / z(y))) D(dadd, x + y)
                 D(dsub, x - y) D(dmul, x *y) D(ddiv, x / y) D(dfma, fma(x, y, w)) D(drcp, 1.0 / x)
                     D(droot, sqrt(x)) static u64 absf(u64 a, u64 b, u64 c) {
@@ -90,9 +92,11 @@ static u64 copys(u64 a, u64 b, u64 c) {
     }
 P(eq, x == y)
 P(ne, x<y || x> y)
-P(lt, x < y) P(ge, x >= y) P(equ, !(x < y || x > y)) P(neu, x != y) P(ltu, !(x >= y))
-    P(leu, !(x > y)) P(gtu, !(x <= y)) P(geu, !(x < y)) P(num, !isnan(x) && !isnan(y))
-        P(nan_, isnan(x) || isnan(y)) P(fin, isfinite(x)) P(sub_, fpclassify(x) == FP_SUBNORMAL)
+P(lt, x < y)
+P(ge, x >= y)
+P(equ, !(x < y || x > y)) P(neu, x != y) P(ltu, !(x >= y)) P(leu, !(x > y)) P(gtu, !(x <= y))
+    P(geu, !(x < y)) P(num, !isnan(x) && !isnan(y)) P(nan_, isnan(x) || isnan(y))
+        P(fin, isfinite(x)) P(sub_, fpclassify(x) == FP_SUBNORMAL)
 
             typedef struct row {
     const char *op, *sig;

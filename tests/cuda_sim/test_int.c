@@ -24,16 +24,17 @@ typedef u64 (*ref)(u64, u64, u64);
 
 F(add16, (u16)(a + b))
 F(add32, (u32)(a + b))
-F(add64, a + b) F(sub16, (u16)(a - b)) F(sub32, (u32)(a - b)) F(sub64, a - b)
-    F(mul16, (u16)((u32)(u16)a *(u16)b)) F(mul32, (u32)((u32)a *(u32)b)) F(mul64, a *b)
-        F(hiu16, (u16)((u32)(u16)a *(u16)b >> 16)) F(his16, (u16)((s32)(s16)a *(s16)b >> 16))
-            F(hiu32, (u64)(u32)a *(u32)b >> 32) F(his32, (u32)((s64)(s32)a *(s32)b >> 32))
-                F(hiu64, (u128)a *b >> 64) F(his64, (u128)((s128)(s64)a *(s64)b) >> 64)
-                    F(wu16, (u32)(u16)a *(u16)b) F(ws16, (u32)((s32)(s16)a *(s16)b))
-                        F(wu32, (u64)(u32)a *(u32)b) F(ws32, (s64)(s32)a *(s32)b)
-                            F(mad32, (u32)((u32)a *(u32)b + (u32)c)) F(mad64, a *b + c)
-                                F(mad16, (u16)((u32)(u16)a *(u16)b + c)) F(madwu,
-                                                                           (u64)(u32)a *(u32)b + c)
+F(add64, a + b)
+F(sub16, (u16)(a - b))
+F(sub32, (u32)(a - b)) F(sub64, a - b) F(mul16, (u16)((u32)(u16)a *(u16)b))
+    F(mul32, (u32)((u32)a *(u32)b)) F(mul64, a *b) F(hiu16, (u16)((u32)(u16)a *(u16)b >> 16))
+        F(his16, (u16)((s32)(s16)a *(s16)b >> 16)) F(hiu32, (u64)(u32)a *(u32)b >> 32)
+            F(his32, (u32)((s64)(s32)a *(s32)b >> 32)) F(hiu64, (u128)a *b >> 64)
+                F(his64, (u128)((s128)(s64)a *(s64)b) >> 64) F(wu16, (u32)(u16)a *(u16)b)
+                    F(ws16, (u32)((s32)(s16)a *(s16)b)) F(wu32, (u64)(u32)a *(u32)b)
+                        F(ws32, (s64)(s32)a *(s32)b) F(mad32, (u32)((u32)a *(u32)b + (u32)c))
+                            F(mad64, a *b + c) F(mad16, (u16)((u32)(u16)a *(u16)b + c))
+                                F(madwu, (u64)(u32)a *(u32)b + c)
                                     F(madws, (u64)((s64)(s32)a *(s32)b) + c)
                                         F(madhiu, (u32)(((u64)(u32)a * (u32)b >> 32) + c))
                                             F(madhis, (u32)((u64)((s64)(s32)a *(s32)b >> 32) + c))
@@ -47,25 +48,21 @@ F(m24s, (u32)((s64)s24(a) * s24(b)))
 F(mad24s, (u32)((s64)s24(a) * s24(b) + (s64)c))
 F(sadu, (u32)(((u32)a > (u32)b ? (u32)a - (u32)b : (u32)b - (u32)a) + (u32)c))
 F(sads, (u32)((u64)llabs((s64)(s32)a - (s32)b) + (u32)c))
-    F(divu32, (u32)b ? (u32)a / (u32)b : 0xffffffffu)
-        F(divs32, (u32)(!(u32)b ? -1 : (s64)(s32)a / (s32)b)) F(remu32,
-                                                                (u32)b ? (u32)a % (u32)b : (u32)a)
-            F(rems32, (u32)(!(u32)b ? (s32)a : (s64)(s32)a % (s32)b)) F(divu64, b ? a / b : ~0ull)
-                F(divs64, !b ? ~0ull : (u64)((s128)(s64)a / (s64)b)) F(remu64, b ? a % b : a)
-                    F(rems64, !b ? a : (u64)((s128)(s64)a % (s64)b))
-                        F(divs16, (u16)((s16)b ? (s16)a / (s16)b : -1))
-                            F(remu16, (u16)b ? (u16)a % (u16)b : (u16)a)
-                                F(mins32, (s32)a < (s32)b ? (u32)a : (u32)b)
-                                    F(minu32, (u32)a < (u32)b ? (u32)a : (u32)b)
-                                        F(maxs64, (s64)a > (s64)b ? a : b) F(maxu64, a > b ? a : b)
-                                            F(maxs16, (s16)a > (s16)b ? (u16)a : (u16)b)
-                                                F(mins16, (s16)a < (s16)b ? (u16)a : (u16)b)
-                                                    F(maxu16, (u16)a > (u16)b ? (u16)a : (u16)b)
-                                                        F(abs32, (s32)a < 0 ? (u32)(0 - a) : (u32)a)
-                                                            F(abs64, (s64)a < 0 ? 0 - a : a)
-                                                                F(neg32, (u32)(0 - a))
-                                                                    F(neg64, 0 - a) static u64
-    sat(s128 v) {
+F(divu32, (u32)b ? (u32)a / (u32)b : 0xffffffffu)
+F(divs32, (u32)(!(u32)b ? -1 : (s64)(s32)a / (s32)b))
+F(remu32, (u32)b ? (u32)a % (u32)b : (u32)a)
+F(rems32, (u32)(!(u32)b ? (s32)a : (s64)(s32)a % (s32)b))
+F(divu64, b ? a / b : ~0ull) F(divs64, !b ? ~0ull : (u64)((s128)(s64)a / (s64)b))
+    F(remu64, b ? a % b : a) F(rems64, !b ? a : (u64)((s128)(s64)a % (s64)b))
+        F(divs16, (u16)((s16)b ? (s16)a / (s16)b : -1)) F(remu16, (u16)b ? (u16)a % (u16)b : (u16)a)
+            F(mins32, (s32)a < (s32)b ? (u32)a : (u32)b)
+                F(minu32, (u32)a < (u32)b ? (u32)a : (u32)b) F(maxs64, (s64)a > (s64)b ? a : b)
+                    F(maxu64, a > b ? a : b) F(maxs16, (s16)a > (s16)b ? (u16)a : (u16)b)
+                        F(mins16, (s16)a < (s16)b ? (u16)a : (u16)b)
+                            F(maxu16, (u16)a > (u16)b ? (u16)a : (u16)b)
+                                F(abs32, (s32)a < 0 ? (u32)(0 - a) : (u32)a)
+                                    F(abs64, (s64)a < 0 ? 0 - a : a) F(neg32, (u32)(0 - a))
+                                        F(neg64, 0 - a) static u64 sat(s128 v) {
     return (u32)(v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (s32)v);
 }
 F(adds, sat((s128)(s32)a + (s32)b))
@@ -79,8 +76,8 @@ F(subs, sat((s128)(s32)a - (s32)b)) static u64 dot(u64 a, u64 b, u64 c, int sa, 
 }
 F(dpss, dot(a, b, c, 1, 1))
 F(dpuu, dot(a, b, c, 0, 0))
-F(dpus, dot(a, b, c, 0, 1)) F(dpsu, dot(a, b, c, 1, 0)) static u64
-    dot2(u64 a, u64 b, u64 c, int hi) {
+F(dpus, dot(a, b, c, 0, 1))
+F(dpsu, dot(a, b, c, 1, 0)) static u64 dot2(u64 a, u64 b, u64 c, int hi) {
     s64 s = (s32)c;
     for (int k = 0; k < 2; k++)
         s += (s64)(s16)(a >> 16 * k) * (int8_t)(b >> (8 * k + 16 * hi));
@@ -90,8 +87,10 @@ F(dp2l, dot2(a, b, c, 0))
 F(dp2h, dot2(a, b, c, 1))
 /* logic and shifts */
 F(and32, (u32)(a &b))
-F(or64, a | b) F(xor16, (u16)(a ^ b)) F(not32, (u32)~a) F(not64, ~a) F(not16, (u16)~a)
-    F(cnot, (u32)a == 0) F(shl32, (u32)b > 31 ? 0 : (u32)((u32)a << (u32)b))
+F(or64, a | b)
+F(xor16, (u16)(a ^ b))
+F(not32, (u32)~a) F(not64, ~a) F(not16, (u16)~a) F(cnot, (u32)a == 0)
+    F(shl32, (u32)b > 31 ? 0 : (u32)((u32)a << (u32)b))
         F(shru32, (u32)b > 31 ? 0 : (u32)a >> (u32)b)
             F(shrs32, (u32)((s64)(s32)a >> ((u32)b > 31 ? 31 : (u32)b)))
                 F(shl64, (u32)b > 63 ? 0 : a << (u32)b) F(shru64, (u32)b > 63 ? 0 : a >> (u32)b)
@@ -140,9 +139,10 @@ static u64 bfe(u64 a, u64 b, u64 c, int sg, int w) {
 }
 F(bfeu, bfe(a & 0xffffffff, b, c, 0, 32))
 F(bfes, bfe(a & 0xffffffff, b, c, 1, 32))
-F(bfeu64, bfe(a, b, c, 0, 64)) F(bfes64, bfe(a, b, c, 1, 64))
-    /* bfi with position 5 + length from c: the tail holds fixed numbers */
-    static u64 bfi_5_9(u64 a, u64 b, u64 c) {
+F(bfeu64, bfe(a, b, c, 0, 64))
+F(bfes64, bfe(a, b, c, 1, 64))
+/* bfi with position 5 + length from c: the tail holds fixed numbers */
+static u64 bfi_5_9(u64 a, u64 b, u64 c) {
     (void)c;
     u64 m = 0x1ff << 5;
     return (u32)((b & ~m) | (a << 5 & m));
@@ -161,9 +161,10 @@ static u64 high(u64 a, int w) {
 }
 F(brev32, rev(a, 32))
 F(brev64, rev(a, 64))
-F(bfindu, high((u32)a, 32)) F(bfinds, high((s32)a < 0 ? (u32)~a : (u32)a, 32))
-    F(bfindu64, high(a, 64)) F(bfindsh, (u32)a ? 31 - high((u32)a, 32) : 0xffffffffu)
-        F(clz32, 31 - (s64)(s32)high((u32)a, 32)) F(clz64, 63 - (s64)(s32)high(a, 64)) static u64
+F(bfindu, high((u32)a, 32))
+F(bfinds, high((s32)a < 0 ? (u32)~a : (u32)a, 32))
+F(bfindu64, high(a, 64)) F(bfindsh, (u32)a ? 31 - high((u32)a, 32) : 0xffffffffu)
+    F(clz32, 31 - (s64)(s32)high((u32)a, 32)) F(clz64, 63 - (s64)(s32)high(a, 64)) static u64
     pop(u64 a) {
     u64 r = 0;
     for (; a; a >>= 1)
@@ -172,8 +173,10 @@ F(bfindu, high((u32)a, 32)) F(bfinds, high((s32)a < 0 ? (u32)~a : (u32)a, 32))
 }
 F(popc32, pop((u32)a))
 F(popc64, pop(a))
-F(selp, (u32)c ? (u32)a : (u32)b) F(selp64, (u32)c ? a : b) F(slct, (s32)c >= 0 ? (u32)a : (u32)b)
-    F(pand, (u32)a && (u32)b) F(por, (u32)a || (u32)b) F(pxor, !(u32)a != !(u32)b) F(pnot, !(u32)a)
+F(selp, (u32)c ? (u32)a : (u32)b)
+F(selp64, (u32)c ? a : b)
+F(slct, (s32)c >= 0 ? (u32)a : (u32)b) F(pand, (u32)a && (u32)b) F(por, (u32)a || (u32)b)
+    F(pxor, !(u32)a != !(u32)b) F(pnot, !(u32)a)
         F(szs, (u32)(!(b & 31) ? 0 : (s64)((u64)(u32)a << (64 - (b & 31))) >> (64 - (b & 31))))
             F(szu, (u32)(!(b & 31) ? 0 : ((u64)(u32)a << (64 - (b & 31))) >> (64 - (b & 31))))
                 F(bmskw, (u32)(((1ull << (b & 31)) - 1) << (a & 31)))
@@ -221,7 +224,7 @@ F(mins2, ((s16)a < (s16)b ? (u16)a : (u16)b) |
 F(mov32, (u32)a)
 F(mov64, a)
 
-    static const struct {
+static const struct {
     const char *op, *sig, *tail;
     ref f;
     int target;

@@ -287,3 +287,46 @@ Test(misc, watchdog) {
     cr_assert_eq(rig_launch(fn, 1, 32, 0, args), CUDA_ERROR_LAUNCH_TIMEOUT);
     cr_assert(strstr(cuda_sim_finding(), "watchdog"), "%s", cuda_sim_finding());
 }
+
+/* mul and add fuse unless they say .rn, or the option is off, or the product has another use. */
+Test(misc, contraction) {
+    static const struct {
+        const char *body;
+        int kind; /* 0 never fused, 1 a b + c, 2 c - a b */
+    } t[] = {{"mul.f32 %f4,%f1,%f2; add.f32 %f5,%f4,%f3;", 1},
+             {"mul.f32 %f4,%f1,%f2; add.f32 %f5,%f3,%f4;", 1},
+             {"mul.f32 %f4,%f1,%f2; sub.f32 %f5,%f3,%f4;", 2},
+             {"mul.rn.f32 %f4,%f1,%f2; add.rn.f32 %f5,%f4,%f3;", 0},
+             {"mul.rn.f32 %f4,%f1,%f2; sub.rn.f32 %f5,%f3,%f4;", 0},
+             {"mul.f32 %f4,%f1,%f2; add.rn.f32 %f5,%f4,%f3;", 0},
+             {"mul.f32 %f4,%f1,%f2; add.f32 %f5,%f4,%f3; st.global.f32 [%d3],%f4;", 0},
+             {"mul.f32 %f4,%f1,%f2; mov.f32 %f1,0f00000000; add.f32 %f5,%f4,%f3;", 0},
+             {"mul.f32 %f4,%f1,%f2; bra M;\nM: add.f32 %f5,%f4,%f3;", 0}};
+    const float a = 1.0f + 0x1p-12f, b = 1.0f - 0x1p-13f, c = -1.0f;
+    for (int off = 0; off < 2; off++)
+        for (size_t k = 0; k < sizeof t / sizeof *t; k++) {
+            char text[1024];
+            float in[3] = {a, b, t[k].kind == 2 || strstr(t[k].body, "sub") ? 1.0f : c}, o;
+            cuda_sim_set("FMAD", off ? "0" : "1");
+            rig_start(80, 0);
+            snprintf(text, sizeof text,
+                     "ld.param.u64 %%d0,[out]; ld.param.u64 %%d1,[a]; ld.param.u64 %%d3,[b];"
+                     "ld.global.f32 %%f1,[%%d1]; ld.global.f32 %%f2,[%%d1+4]; ld.global.f32 "
+                     "%%f3,[%%d1+8]; %s "
+                     "st.global.f32 [%%d0],%%f5;",
+                     t[k].body);
+            CUfunction fn = rig_ptx(80, ".reg .f32 %f<6>; .reg .b64 %d<4>;", text);
+            CUdeviceptr da = rig_upload(in, sizeof in), d = rig_alloc(4), s = rig_alloc(4);
+            void *args[] = {&d, &da, &s, &s};
+            OK(rig_launch(fn, 1, 1, 0, args));
+            rig_download(&o, d, 4);
+            const bool sub = strstr(t[k].body, "sub") != NULL;
+            volatile float p = a * b;
+            const float two = sub ? in[2] - p : p + in[2],
+                        one = sub ? fmaf(-a, b, in[2]) : fmaf(a, b, in[2]);
+            cr_assert_neq(one, two);
+            cr_assert_eq(o, t[k].kind && !off ? one : two, "%s fmad %d: %a", t[k].body, !off,
+                         (double)o);
+            cuda_sim_reset();
+        }
+}

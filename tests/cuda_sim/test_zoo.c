@@ -125,7 +125,7 @@ Test(zoo, rope_and_solve) {
             float v = r[j] / L[j * S + j];
             cr_assert_eq(y[j], v, "sm_%d column %d", arch, j);
             for (int i = j + 1; i < S; i++)
-                r[i] -= L[i * S + j] * v; /* PTX leaves fusing to ptxas */
+                r[i] = fmaf(-L[i * S + j], v, r[i]); /* fused as ptxas does */
         }
         cuda_sim_reset();
     }
