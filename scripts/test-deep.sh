@@ -1,7 +1,6 @@
 #!/bin/bash
-# The long checks, run by hand: all tests under address and undefined-behaviour sanitizers; the commands under valgrind; the stress program under the thread
-# sanitizer; a clang
-# build with its tests; each fuzzer for a minute.
+# The long checks, run by hand: all tests under address and undefined-behaviour sanitizers; the commands under valgrind; the stress
+# program under the thread sanitizer; a clang build with its tests; each fuzzer for a minute.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 jobs=$(nproc)

@@ -141,7 +141,7 @@ nb_status nb_pool_start(void *mem, unsigned threads, nb_pool **out, nb_err *err)
         if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
             unsigned got = p->started;
             nb_pool_end(p);
-            return nb_fail(err, NB_E_FAILED, "thread %u of %u could not be started", got, threads);
+            return nb_fail(err, NB_E_MEMORY, "thread %u of %u could not be started: no memory or too many threads", got, threads);
         }
     }
     *out = p;

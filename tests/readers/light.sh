@@ -18,7 +18,7 @@ for model in llama-tied-f16 llama-untied-mix; do
     "$python" "$here/gguf_check.py" "$here/../golden/gguf/$model.gguf" >"$work/gguf.json"
     echo "gguf $model: $(grep -c '"sha256"' "$work/gguf.json") tensors"
 done
-# Rounding to nearest is off by half a scale at most, and by what the scale's rounding to F16 (2^-11) does to codes up to 2^bits.
+# With the range of a group as its scale, rounding to nearest is off by half a scale at most, and by what the scale's rounding to F16 (2^-11) does to codes up to 2^bits.
 cat >"$work/check.py" <<'PY'
 import json, sys
 doc = json.load(open(sys.argv[1]))

@@ -20,7 +20,7 @@ one() {
     label=$1 model=$2 text=$3
     shift 3
     rm -rf out
-    "$nibble" quantize "$model" -o out --force -q "$@"
+    "$nibble" quantize "$model" -o out --force -q --scales minmax "$@"
     ids=$("$nibble" eval out --text "$text" --seq-len 32 --max-tokens 64 --logits logits.f32 --json -q |
         "$venv/bin/python" -c 'import json,sys; print(",".join(map(str, json.load(sys.stdin)["logits_ids"])))')
     if ! "$venv/bin/python" "$here/transformers_load.py" out --ids "$ids" --logits logits.f32 >result.json 2>reader.err; then
