@@ -256,6 +256,39 @@ struct nb_gptq_block_args {
     nb_mem loss; /* in and out, f32 [n] */
 };
 
+/* ---- quantization: channel scales ---- */
+
+/* out[j] = mean over rows of |x[i][j]|, summed in f64 in rising rows. */
+struct nb_abs_mean_args {
+    size_t rows, k;
+    nb_mem x; /* f32 [rows,k] */
+    size_t ldx;
+    nb_mem out; /* f32 [k] */
+};
+
+/* y[i][j] = (x[i][j] * row[i]) * col[j], each factor only where it is given; y may be x. */
+struct nb_scale_matrix_args {
+    size_t rows, k;
+    nb_mem x, y; /* f32 [rows,k] */
+    size_t ldx, ldy;
+    nb_mem row, col; /* f32 [rows], [k]; optional */
+};
+
+/* y = x - y, each f32 [rows,k]. */
+struct nb_subtract_args {
+    size_t rows, k;
+    nb_mem x, y;
+    size_t ldx, ldy;
+};
+
+/* out[i] = sum_j a[i][j] b[i][j], products and sums in f64. */
+struct nb_row_dot_args {
+    size_t rows, k;
+    nb_mem a, b; /* f32 [rows,k] */
+    size_t lda, ldb;
+    nb_mem out; /* f32 [rows] */
+};
+
 /* ---- forward ----
  * Activations are f32, a token a row. u = 2^-24. */
 

@@ -23,7 +23,7 @@ typedef struct quantize_values {
 /* clang-format off */
 static const nb_opt opts[] = {
     {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write; it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text (default gptq)"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other (default gptq)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: every engine loads it (default)"},
@@ -119,7 +119,7 @@ static json_t *plan_json(const nb_plan *plan) {
                                                (json_int_t)it->k, "skip", (int)it->skip, "bits", (int)it->bits, "group_size",
                                                (json_int_t)it->group_size));
     }
-    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method->name,
+    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method_name,
                      "scales", nb_scale_rule_name(plan->scales),
                      "format", plan->config.format, "group_size", (json_int_t)plan->group_size, "symmetric",
                      (int)plan->config.symmetric, "weights", (json_int_t)plan->weights, "packed_bytes",
@@ -130,7 +130,7 @@ static json_t *plan_json(const nb_plan *plan) {
 
 static void print_settings(const nb_plan *plan, FILE *out) {
     char packed[24], other[24], peak[24];
-    fprintf(out, "%s, %u bits, group size %lld, %s, scales by %s, format %s\n", plan->method->name, plan->config.bits,
+    fprintf(out, "%s, %u bits, group size %lld, %s, scales by %s, format %s\n", plan->method_name, plan->config.bits,
             (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", nb_scale_rule_name(plan->scales),
             plan->config.format);
     fprintf(out, "quantized matrices %s (%.3f bits per weight), other tensors %s, peak memory about %s\n",

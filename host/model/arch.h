@@ -15,6 +15,7 @@ typedef struct nb_lin_row {
     const char *hf;   /* after "model.layers.N.": "self_attn.q_proj" */
     const char *gguf; /* after "blk.N.": "attn_q" */
     nb_tap tap;
+    bool norm_fold;   /* its input comes straight from a norm, whose weight may take a factor of each channel */
 } nb_lin_row;
 
 typedef enum nb_act { NB_ACT_SILU, NB_ACT_GELU_TANH } nb_act;

@@ -374,6 +374,10 @@ nb_status nb_forward_stage(nb_forward *f, nb_block *b, nb_tap tap, nb_mem hidden
     return apply(f, &b->lin[NB_LIN_DOWN], work, tokens, hidden, h, true, err);
 }
 
+nb_status nb_forward_norm(nb_forward *f, const nb_block *b, nb_tap tap, nb_mem hidden, size_t tokens, nb_mem x, nb_err *err) {
+    return norm(f, tap == NB_TAP_ATTN_IN ? b->attn_norm : b->mlp_norm, hidden, tokens, x, err);
+}
+
 nb_status nb_forward_stages(nb_forward *f, nb_block *b, nb_mem hidden, nb_mem work, size_t sequences, size_t length,
                             nb_tap_fn *tap, void *ctx, nb_err *err) {
     nb_mem x;

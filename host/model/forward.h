@@ -49,6 +49,9 @@ nb_status nb_forward_stages(nb_forward *f, nb_block *block, nb_mem hidden, nb_me
 nb_status nb_forward_stage(nb_forward *f, nb_block *block, nb_tap tap, nb_mem hidden, nb_mem work, size_t sequences,
                            size_t length, nb_mem *x, size_t *k, nb_err *err);
 
+/* x [tokens, hidden] = hidden by the norm before `tap` (ATTN_IN or MLP_IN) anew, after the block's norm was changed. */
+nb_status nb_forward_norm(nb_forward *f, const nb_block *block, nb_tap tap, nb_mem hidden, size_t tokens, nb_mem x, nb_err *err);
+
 /* Bytes of work. */
 size_t nb_forward_stage_bytes(const nb_hparams *hp, size_t tokens);
 

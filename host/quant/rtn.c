@@ -1,4 +1,5 @@
-/* Rounding to nearest: each group's scale and zero point by the range of its values, or searched, all columns alike. */
+/* Rounding to nearest: each group's scale and zero point by the range of its values, or searched, by the Hessian's diagonal where there
+ * is one, else all columns alike. */
 #include <math.h>
 
 #include "host/base/size.h"
@@ -11,7 +12,6 @@ static size_t rtn_scratch(size_t n, size_t k, const nb_quant_options *options) {
 
 static nb_status rtn_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
                          const nb_quant_options *options, nb_qtensor *out, nb_quant_report *report, nb_err *err) {
-    (void)stats;
     NB_TRY(nb__quant_check(n, k, options, err));
     nb_device *device = stream->device;
     nb__quant_result r = {.n = n, .k = k, .w = w};
@@ -26,7 +26,7 @@ static nb_status rtn_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const 
     NB_GO(nb_alloc(device, params, &r.scales, err));
     NB_GO(nb_alloc(device, params, &r.zeros, err));
     NB_GO(nb_alloc_array(device, n, sizeof(float), &rows, err));
-    NB_GO(nb__quant_params(stream, w, n, k, (nb_mem){0}, options, r.scales, r.zeros, err));
+    NB_GO(nb__quant_params(stream, w, n, k, stats ? stats->hessian : (nb_mem){0}, options, r.scales, r.zeros, err));
     struct nb_rtn_args rtn = {.n = n, .k = k, .group = options->group_size, .w = w, .ldw = k, .bits = options->bits,
                               .scales = r.scales, .zeros = r.zeros, .codes = r.codes};
     NB_GO(nb_launch(stream, NB_OP_rtn, &rtn, err));

@@ -35,7 +35,16 @@ typedef struct assembly {
     entry *entries;
     size_t count, room;
     nb_ckpt **parts; /* [layers] */
+    size_t n_parts;  /* open */
 } assembly;
+
+/* Does a block's part file hold another value of it, as of a norm with channel scales in it? */
+static bool in_parts(const assembly *a, const char *name) {
+    for (size_t layer = 0; layer < a->n_parts; layer++)
+        if (nb_ckpt_find(a->parts[layer], name))
+            return true;
+    return false;
+}
 
 static nb_status add(assembly *a, const char *name, source_kind kind, const nb_view *view, nb_err *err) {
     if (a->count == a->room) {
@@ -60,7 +69,7 @@ static source_kind kept_as(const nb_view *v) {
 }
 
 static nb_status add_named(assembly *a, const char *name, const nb_view *view, nb_err *err) {
-    return view ? add(a, name, kept_as(view), view, err) : NB_OK;
+    return view && !in_parts(a, name) ? add(a, name, kept_as(view), view, err) : NB_OK;
 }
 
 /* ---- what the model keeps ---- */
@@ -80,7 +89,7 @@ static nb_status add_kept_hf(assembly *a, nb_err *err) {
     const nb_ckpt *ckpt = nb_model_ckpt(a->model);
     for (size_t i = 0; i < nb_ckpt_count(ckpt); i++) {
         const nb_view *v = nb_ckpt_tensor(ckpt, i);
-        if (!is_quantized_weight(a, v->name))
+        if (!is_quantized_weight(a, v->name) && !in_parts(a, v->name))
             NB_TRY(add(a, v->name, SRC_COPY, v, err));
     }
     return NB_OK;
@@ -140,18 +149,24 @@ static nb_status add_kept_gguf(assembly *a, nb_err *err) {
     return NB_OK;
 }
 
-static nb_status add_parts(assembly *a, const nb_journal *journal, nb_err *err) {
+static nb_status open_parts(assembly *a, const nb_journal *journal, nb_err *err) {
     for (size_t layer = 0; layer < journal->done; layer++) {
         char *path;
         NB_TRY(nb_journal_part(journal, layer, &path, err));
         nb_status status = nb_ckpt_open_part(path, &a->parts[layer], err);
         nb_free(path);
         NB_TRY(status);
+        a->n_parts++;
+    }
+    return NB_OK;
+}
+
+static nb_status add_parts(assembly *a, nb_err *err) {
+    for (size_t layer = 0; layer < a->n_parts; layer++)
         for (size_t i = 0; i < nb_ckpt_count(a->parts[layer]); i++) {
             const nb_view *v = nb_ckpt_tensor(a->parts[layer], i);
             NB_TRY(add(a, v->name, SRC_COPY, v, err));
         }
-    }
     return NB_OK;
 }
 
@@ -296,11 +311,12 @@ nb_status nb_output_assemble(const nb_model *model, const nb_plan *plan, const n
     nb_status status;
     *file_bytes = 0;
     NB_GO(nb_calloc(layers, sizeof *a.parts, "part files", &a.parts, err));
+    NB_GO(open_parts(&a, journal, err));
     if (nb_ckpt_kind_of(nb_model_ckpt(model)) == NB_CKPT_GGUF)
         NB_GO(add_kept_gguf(&a, err));
     else
         NB_GO(add_kept_hf(&a, err));
-    NB_GO(add_parts(&a, journal, err));
+    NB_GO(add_parts(&a, err));
     NB_GO(write_shards(&a, dir, limit, file_bytes, err));
 out:
     for (size_t i = 0; a.parts && i < layers; i++)

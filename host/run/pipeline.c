@@ -13,9 +13,12 @@
 #include "host/calib/stats.h"
 #include "host/model/forward.h"
 #include "host/run/calibration.h"
+#include "host/quant/awq.h"
 #include "host/run/output.h"
+#include "host/run/smooth.h"
 
 enum { FORWARD_ROWS = 4096 }; /* tokens that a step of the forward pass handles at once */
+enum { MAX_TENSORS = NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS + NB_TAP_COUNT };
 
 typedef struct run {
     const nb_model *model;
@@ -33,8 +36,10 @@ typedef struct run {
     double started;
     /* of the block in work */
     nb_qtensor quantized[NB_LIN_COUNT];
-    nb_packed_tensor tensors[NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS];
-    const char *prefixes[NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS];
+    nb_packed_tensor tensors[MAX_TENSORS];
+    const char *prefixes[MAX_TENSORS];
+    char norm_names[NB_TAP_COUNT][160];
+    nb_mem channel_scale; /* f32 [k] of the tap in work; absent: all 1 */
     size_t n_tensors;
     json_t *report;
     double loss_sum;
@@ -188,6 +193,12 @@ out:
     return status;
 }
 
+/* Rows and columns of m [rows,k] times factors, in place. */
+static nb_status scale_matrix(run *r, nb_mem m, size_t rows, size_t k, nb_mem row, nb_mem col, nb_err *err) {
+    struct nb_scale_matrix_args a = {.rows = rows, .k = k, .x = m, .ldx = k, .y = m, .ldy = k, .row = row, .col = col};
+    return nb_launch(r->stream, NB_OP_scale_matrix, &a, err);
+}
+
 /* Quantizes one linear; its dequantized weight is left in *w_out, which the caller owns. */
 static nb_status quantize_linear(run *r, const nb_plan_item *it, const nb_quant_stats *stats, nb_mem *w_out, nb_err *err) {
     nb_mem w = {0};
@@ -198,6 +209,8 @@ static nb_status quantize_linear(run *r, const nb_plan_item *it, const nb_quant_
     nb_status status;
     double t0 = now();
     NB_GO(upload_weight(r, it, &w, err));
+    if (r->channel_scale.base)
+        NB_GO(scale_matrix(r, w, it->n, it->k, (nb_mem){0}, r->channel_scale, err));
     NB_GO(r->plan->method->run(r->stream, w, it->n, it->k, stats, &qo, &q, &rep, err));
     NB_GO(keep_packed(r, it, &q, w, &clamped, err));
     sample_memory(r);
@@ -264,6 +277,115 @@ static size_t planned_lins(const run *r, size_t layer, nb_tap tap, nb_lin *out) 
     return count;
 }
 
+/* ---- AWQ ---- */
+
+/* Only where all that reads the norm is quantized can a factor go into it. */
+static bool can_smooth(const run *r, size_t layer, nb_tap tap) {
+    const nb_family *family = nb_model_hparams(r->model)->family;
+    size_t readers = 0;
+    for (int l = 0; l < NB_LIN_COUNT; l++)
+        if (family->lins[l].tap == tap) {
+            if (!family->lins[l].norm_fold || item_of(r, layer, (nb_lin)l)->skip)
+                return false;
+            readers++;
+        }
+    return readers > 0;
+}
+
+static nb_status channel_magnitude(run *r, nb_mem x, size_t rows, size_t k, float *out, nb_err *err) {
+    nb_mem mean = {0};
+    NB_TRY(nb_alloc_array(r->device, k, sizeof(float), &mean, err));
+    struct nb_abs_mean_args a = {.rows = rows, .k = k, .x = x, .ldx = k, .out = mean};
+    nb_status status = nb_launch(r->stream, NB_OP_abs_mean, &a, err);
+    if (status == NB_OK)
+        status = nb_download(r->stream, out, mean, k * sizeof(float), err);
+    if (status == NB_OK)
+        status = nb_sync(r->stream, err);
+    nb_release(r->device, &mean);
+    return status;
+}
+
+static nb_status search_channels(run *r, size_t layer, const nb_lin *lins, size_t count, nb_mem h, size_t k,
+                                 const float *magnitude, float *s, nb_awq_report *report, nb_err *err) {
+    nb_awq_linear linears[NB_LIN_COUNT] = {0};
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < count && status == NB_OK; i++) {
+        const nb_plan_item *it = item_of(r, layer, lins[i]);
+        linears[i] = (nb_awq_linear){.n = it->n, .options = options_for(r, it)};
+        status = upload_weight(r, it, &linears[i].w, err);
+    }
+    if (status == NB_OK)
+        status = nb_awq_search(r->stream, linears, count, k, h, magnitude, s, report, err);
+    for (size_t i = 0; i < count; i++)
+        nb_release(r->device, &linears[i].w);
+    return status;
+}
+
+/* s to the device, statistics as those of x / s. */
+static nb_status scale_statistics(run *r, const float *s, size_t k, nb_quant_stats *stats, nb_err *err) {
+    float *inverse = NULL;
+    nb_mem d = {0};
+    nb_status status;
+    NB_GO(nb_calloc(k, sizeof *inverse, "channel scales", &inverse, err));
+    for (size_t j = 0; j < k; j++)
+        inverse[j] = 1.0f / s[j];
+    NB_GO(nb_alloc_array(r->device, k, sizeof(float), &d, err));
+    NB_GO(nb_alloc_array(r->device, k, sizeof(float), &r->channel_scale, err));
+    NB_GO(nb_upload(r->stream, d, inverse, k * sizeof(float), err));
+    NB_GO(nb_upload(r->stream, r->channel_scale, s, k * sizeof(float), err));
+    NB_GO(scale_matrix(r, stats->hessian, k, k, d, d, err));
+    if (stats->cross.base)
+        NB_GO(scale_matrix(r, stats->cross, k, k, d, d, err));
+    NB_GO(nb_sync(r->stream, err));
+out:
+    nb_release(r->device, &d);
+    nb_free(inverse);
+    return status;
+}
+
+/* The block's norm takes 1 / s, in the block, in the part file and in x. */
+static nb_status fold_channels(run *r, nb_block *block, nb_tap tap, nb_mem x, size_t rows, size_t k, float *s, nb_err *err) {
+    float *norm = NULL;
+    nb_dtype type;
+    nb_status status;
+    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->norm_names[tap], sizeof r->norm_names[tap], &type, err));
+    NB_GO(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
+    NB_GO(nb_norm_download(r->stream, block, tap, k, norm, err));
+    nb_awq_fold(norm, s, k, type);
+    NB_GO(nb_norm_pack(norm, k, type, &r->tensors[r->n_tensors], err));
+    r->prefixes[r->n_tensors++] = r->norm_names[tap];
+    NB_GO(nb_norm_upload(r->stream, block, tap, k, norm, err));
+    NB_GO(nb_forward_norm(r->forward, block, tap, r->hidden, rows, x, err));
+out:
+    nb_free(norm);
+    return status;
+}
+
+/* Channel scales of a tap's linears; from here until the tap is done weights and statistics are in scaled channels. */
+static nb_status smooth_tap(run *r, nb_block *block, nb_tap tap, const nb_lin *lins, size_t count, nb_mem x, size_t rows,
+                            size_t k, nb_quant_stats *stats, nb_err *err) {
+    float *magnitude = NULL, *s = NULL;
+    nb_awq_report report;
+    nb_status status;
+    double t0 = now();
+    NB_GO(nb_calloc(k, sizeof *magnitude, "channel magnitudes", &magnitude, err));
+    NB_GO(nb_calloc(k, sizeof *s, "channel scales", &s, err));
+    NB_GO(channel_magnitude(r, x, rows, k, magnitude, err));
+    NB_GO(search_channels(r, block->layer, lins, count, stats->hessian, k, magnitude, s, &report, err));
+    if (report.alpha > 0.0) {
+        NB_GO(fold_channels(r, block, tap, x, rows, k, s, err));
+        NB_GO(scale_statistics(r, s, k, stats, err));
+    }
+    json_array_append_new(json_object_get(r->report, "awq"),
+                          json_pack("{s:s, s:f, s:f, s:f}", "first", item_of(r, block->layer, lins[0])->name, "alpha", report.alpha,
+                                    "before", report.before, "after", report.after));
+out:
+    nb_free(magnitude);
+    nb_free(s);
+    r->result->solve_seconds += now() - t0;
+    return status;
+}
+
 static nb_status on_tap(run *r, nb_tap tap, nb_mem x, nb_mem exact, size_t rows, size_t k, nb_block *block, nb_err *err) {
     nb_lin lins[NB_LIN_COUNT];
     nb_quant_stats stats = {0};
@@ -271,8 +393,11 @@ static nb_status on_tap(run *r, nb_tap tap, nb_mem x, nb_mem exact, size_t rows,
     if (!count)
         return NB_OK;
     nb_status status = gather(r, x, exact, rows, k, &stats, err);
+    if (status == NB_OK && r->plan->smooth && can_smooth(r, block->layer, tap))
+        status = smooth_tap(r, block, tap, lins, count, x, rows, k, &stats, err);
     if (status == NB_OK)
         status = quantize_tap(r, block, lins, count, stats, err);
+    nb_release(r->device, &r->channel_scale);
     nb_release(r->device, &stats.hessian);
     nb_release(r->device, &stats.cross);
     return status;
@@ -337,7 +462,7 @@ static nb_status run_stages(run *r, nb_block *block, bool quantize, nb_err *err)
 }
 
 static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
-    if (!r->plan->method->needs_hessian)
+    if (!r->plan->needs_data)
         return quantize_block_plain(r, layer, err);
     nb_block block;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
@@ -369,9 +494,33 @@ static const nb_view *find_in_ckpt(void *ctx, const char *name) {
     return nb_ckpt_find(((ckpt_find *)ctx)->ckpt, name);
 }
 
+/* Norms that the part file holds are those with channel scales in them. */
+static nb_status restore_norm(run *r, nb_block *block, nb_tap tap, const nb_ckpt *part, nb_err *err) {
+    char name[176], full[192];
+    nb_dtype type;
+    float *norm = NULL;
+    size_t k = nb_model_hparams(r->model)->hidden;
+    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, name, sizeof name, &type, err));
+    snprintf(full, sizeof full, "%s.weight", name);
+    const nb_view *v = nb_ckpt_find(part, full);
+    if (!v)
+        return NB_OK;
+    if (v->dtype != type || nb_view_count(v) != k)
+        return nb_fail_at(err, NB_E_INPUT, v->path, full, "is not of the shape and type of this run");
+    NB_TRY(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
+    nb_to_f32(v->dtype, v->data, k, norm);
+    nb_status status = nb_norm_upload(r->stream, block, tap, k, norm, err);
+    nb_free(norm);
+    return status;
+}
+
 /* Puts the finished block's quantized weights in place of the model's. */
 static nb_status restore_weights(run *r, nb_block *block, const nb_ckpt *part, nb_err *err) {
     ckpt_find find = {part};
+    if (r->plan->smooth) {
+        NB_TRY(restore_norm(r, block, NB_TAP_ATTN_IN, part, err));
+        NB_TRY(restore_norm(r, block, NB_TAP_MLP_IN, part, err));
+    }
     for (int l = 0; l < NB_LIN_COUNT; l++) {
         const nb_plan_item *it = item_of(r, block->layer, (nb_lin)l);
         nb_qtensor q;
@@ -399,7 +548,7 @@ static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     nb_ckpt *part = NULL;
     char *path = NULL;
     nb_status status;
-    if (!r->plan->method->needs_hessian)
+    if (!r->plan->needs_data)
         return NB_OK;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
@@ -437,7 +586,8 @@ static nb_status run_blocks(run *r, nb_err *err) {
         if (finished) {
             NB_TRY(replay_block(r, layer, err));
         } else {
-            r->report = json_pack("{s:I, s:[]}", "block", (json_int_t)layer, "linears");
+            r->report = r->plan->smooth ? json_pack("{s:I, s:[], s:[]}", "block", (json_int_t)layer, "linears", "awq")
+                                           : json_pack("{s:I, s:[]}", "block", (json_int_t)layer, "linears");
             nb_status status = quantize_block(r, layer, err);
             if (status == NB_OK)
                 status = write_part(r, layer, err);
@@ -490,7 +640,7 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
     nb_status status = nb_ckpt_fingerprint(nb_model_ckpt(r->model), text, err);
     if (status == NB_OK) {
         nb_hash_add_str(h, text);
-        if (r->plan->method->needs_hessian) {
+        if (r->plan->needs_data) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
@@ -616,13 +766,13 @@ static nb_status prepare(run *r, const char *work, nb_err *err) {
     NB_TRY(nb_device_open(r->options->device, &d, &r->device, err));
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
     device_text(r->device, r->result->device, sizeof r->result->device);
-    if (r->plan->method->needs_hessian)
+    if (r->plan->needs_data)
         NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
     NB_TRY(check_disk(r, work, err));
     NB_TRY(fingerprint(r, print, err));
     NB_TRY(nb_journal_open(work, print, r->result->device, r->options->resume, r->options->allow_device_change, &r->journal,
                            err));
-    if (r->plan->method->needs_hessian && r->journal.done < nb_model_hparams(r->model)->layers)
+    if (r->plan->needs_data && r->journal.done < nb_model_hparams(r->model)->layers)
         NB_TRY(embed_windows(r, err));
     return NB_OK;
 }

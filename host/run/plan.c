@@ -10,6 +10,7 @@
 #include "host/base/size.h"
 #include "host/base/str.h"
 #include "host/model/forward.h"
+#include "host/quant/awq.h"
 
 /* ---- overrides ---- */
 
@@ -275,22 +276,26 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         double n = (double)it->n, k = (double)it->k;
         max_weight = nb_max(max_weight, it->n * it->k);
         max_k = nb_max(max_k, it->k);
-        if (!plan->method->needs_hessian)
+        if (!plan->needs_data)
             continue;
         plan->flop += 2.0 * tokens * n * k;
         if (it->lin != NB_LIN_K && it->lin != NB_LIN_V && it->lin != NB_LIN_UP)
             plan->flop += tokens * k * k;
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
+        if (plan->smooth && hp->family->lins[it->lin].norm_fold)
+            plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
         if (o->asym_calib > 0) /* a second stream, the cross term once a tap, four products a linear */
             plan->flop += 2.0 * tokens * n * k + 8.0 * n * k * k + (n < k ? 0.0 : 2.0 * tokens * k * k / 2.0);
     }
     plan->peak_memory = 9 * (uint64_t)max_weight + 8 * (uint64_t)max_weight;
-    if (plan->method->needs_hessian)
+    if (plan->needs_data)
         plan->peak_memory += 12 * (uint64_t)max_k * max_k +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len) +
                              nb_forward_bytes(hp, nb_min(o->samples * o->seq_len, 4096));
-    if (plan->method->needs_hessian && o->asym_calib > 0)
+    if (plan->smooth)
+        plan->peak_memory += 4 * (uint64_t)max_k * max_k + 25 * (uint64_t)max_weight;
+    if (plan->needs_data && o->asym_calib > 0)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len);
@@ -342,13 +347,24 @@ out:
     return status;
 }
 
+static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    const char *name = o->method;
+    plan->method_name = name;
+    plan->smooth = !strcmp(name, "awq") || nb_starts_with(name, "awq+");
+    if (plan->smooth)
+        name = name[3] ? name + 4 : "rtn";
+    plan->method = nb_quantizer_by_name(name);
+    if (!plan->method)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
+    plan->needs_data = plan->smooth || plan->method->needs_hessian;
+    return NB_OK;
+}
+
 nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *out, nb_err *err) {
     const nb_hparams *hp = nb_model_hparams(model);
     nb_plan plan = {0};
     nb_status status;
-    plan.method = nb_quantizer_by_name(o->method);
-    if (!plan.method)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
+    NB_TRY(settle_method(&plan, o, err));
     if (nb_model_scheme(model))
         return nb_fail_at(err, NB_E_INPUT, o->model, NULL, "is quantized already (%s); quantize the original model",
                           nb_model_scheme(model)->format);

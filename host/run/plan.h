@@ -25,7 +25,7 @@ void nb_override_free(nb_override *o);
 /* What the user asked for. Strings are borrowed. */
 typedef struct nb_run_options {
     const char *model, *out;
-    const char *method;      /* a name of nb_quantizers */
+    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name */
     const char *format;      /* a name of nb_schemes */
     const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
     const char *calib;       /* a file, or "self" */
@@ -63,7 +63,10 @@ typedef struct nb_plan {
     int64_t group_size;  /* the run's own: -1 per channel, else > 0 */
     nb_scheme_config config;
     const nb_scheme *scheme;
-    const nb_quantizer *method;
+    const nb_quantizer *method; /* of "awq+gptq" the second, of "awq" rounding to nearest */
+    const char *method_name;    /* as asked for */
+    bool smooth;         /* AWQ channel scales first */
+    bool needs_data;     /* a calibration pass */
     nb_scale_rule scales;
     uint64_t weights;        /* in the quantized linears */
     uint64_t packed_bytes;   /* of them, as written */

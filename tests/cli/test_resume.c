@@ -51,6 +51,20 @@ Test(resume, with_asymmetric_calibration) {
     cr_assert_str_eq(folder_hash("out"), whole);
 }
 
+/* So are the norms that AWQ has folded scales into. */
+Test(resume, with_folded_norms) {
+    char whole[128];
+    cr_assert_eq(shell(RUN " --method awq+gptq --asym-calib 0.5 -o whole && " RUN " --asym-calib 0.5 -o without"), 0, "%s", run_err);
+    strcpy(whole, folder_hash("whole"));
+    cr_assert_str_neq(folder_hash("without"), whole);
+    for (int blocks = 0; blocks <= 2; blocks++) {
+        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 20; " RUN " --method awq+gptq --asym-calib 0.5 -o out; :"), 0);
+        cut_back(blocks);
+        cr_assert_eq(shell(RUN " --method awq+gptq --asym-calib 0.5 -o out --resume"), 0, "%s", run_err);
+        cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
+    }
+}
+
 /* Kill at instants spread over the run; each time resume, killing again, until it is whole. */
 Test(resume, killed_at_any_instant) {
     char whole[128];
