@@ -8,7 +8,7 @@
 /* Rows handled in one pass (this bounds the workspace), columns of a tile between two visits to the
  * next rows of X (B panels of 16 KiB and a row panel of 8 KiB stay in L1), and bytes of weights
  * that make a GEMV task worth its start. */
-enum { PASS_ROWS = 512, CHUNK_COLUMNS = 1024, TASK_BYTES = 96 << 10 };
+enum { PASS_ROWS = 512, CHUNK_COLUMNS = 1024, TASK_BYTES = 256 << 10 };
 
 typedef struct run {
     const struct nb_qgemm_args *a;

@@ -10,7 +10,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { AHEAD = 8192, HALVES = 2, MAX_ROWS = 4 };
+enum { AHEAD = 12288, HALVES = 2, MAX_ROWS = 4 };
 
 INLINE NB_TARGET_AVX2 __m256 load_scales(const nb__qtile *t, size_t g, size_t h) {
     const unsigned char *p = t->panel + t->l->scale_at + (g * NB_PANEL + 8 * h) * t->l->scale_bytes;

@@ -12,7 +12,7 @@
 
 /* Bytes that a GEMV fetches ahead of use: enough to hide DRAM at 10 bytes a cycle, and across the
  * end of a panel, as panels lie one after another. */
-enum { AHEAD = 8192 };
+enum { AHEAD = 12288 };
 
 INLINE NB_TARGET_AVX512 __m512 load_scales(const nb__qtile *t, const unsigned char *panel,
                                            size_t g) {
@@ -173,6 +173,16 @@ INLINE NB_TARGET_AVX512 void add_offsets(const nb__qtile *t, size_t mr, size_t n
     }
 }
 
+/* Scales and zero points stand behind a panel's codes, out of reach of that: those of the next
+ * panel are fetched group by group while this one is worked on. */
+INLINE void fetch_next_params(const nb__qtile *t, size_t g) {
+    const unsigned char *next = t->panel + t->l->panel_bytes;
+    _mm_prefetch((const void *)(next + t->l->scale_at + g * NB_PANEL * t->l->scale_bytes),
+                 _MM_HINT_T0);
+    if (!t->symmetric)
+        _mm_prefetch((const void *)(next + t->l->zero_at + g * NB_PANEL), _MM_HINT_T0);
+}
+
 INLINE void fetch_ahead(const unsigned char *p, size_t bytes) {
     for (size_t i = 0; i < bytes; i += 64)
         _mm_prefetch((const void *)(p + AHEAD + i), _MM_HINT_T0);
@@ -193,6 +203,8 @@ INLINE NB_TARGET_AVX512 void tile_f32_of(const nb__qtile *t, unsigned bits, size
         for (size_t c = 0; c < nr; c++)
             make_zeros(t, t->panel + c * t->l->panel_bytes, g, width, (unsigned)places_of(bits, mr),
                        lookups, zero[c]);
+        if (mr == 1)
+            fetch_next_params(t, g);
         if (t->offsets && blk == g * t->l->group_blocks)
             add_offsets(t, mr, nr, g, y);
         NB_UNROLL
@@ -287,6 +299,8 @@ INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, siz
             scale[c] = load_scales(t, t->panel + c * t->l->panel_bytes, g);
             zero[c] = load_zeros(t, t->panel + c * t->l->panel_bytes, g);
         }
+        if (mr == 1)
+            fetch_next_params(t, g);
         if (t->offsets && blk == g * t->l->group_blocks)
             add_offsets(t, mr, nr, g, y);
         for (; blk < end; blk++) {
