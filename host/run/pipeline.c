@@ -168,8 +168,8 @@ static nb_quant_options options_for(const run *r, const nb_plan_item *it) {
                               .symmetric = r->options->symmetric,
                               .scale_type = NB_F16,
                               .order = r->options->order,
-                              .scales = r->options->scales,
-                              .asym = r->options->asym_calib,
+                              .scales = r->plan->scales,
+                              .asym = r->plan->asym,
                               .damp = r->options->damp,
                               .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
                               .damp_max = 1.0,
@@ -611,7 +611,7 @@ static nb_status embed_windows(run *r, nb_err *err) {
     for (size_t at = 0; at < tokens; at += r->windows.seq_len)
         NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
                                 nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
-    if (r->options->asym_calib > 0) {
+    if (r->plan->asym > 0) {
         NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->exact_hidden, err));
         NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
         NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
@@ -646,7 +646,7 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
         }
         status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d asym %a damp %a ragged %d shard %llu", NB_VERSION_STRING,
                              o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
-                             (int)o->order, (int)o->scales, o->asym_calib, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
+                             (int)o->order, (int)r->plan->scales, r->plan->asym, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
         nb_hash_add_str(h, s.data);
@@ -729,8 +729,8 @@ static nb_status put_in_place(const run *r, const char *final_dir, const char *w
 
 static json_t *make_report(const run *r) {
     return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
-                     "method", r->options->method, "scales", nb_scale_rule_name(r->options->scales), "asym_calib",
-                     r->options->asym_calib, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
+                     "method", r->options->method, "scales", nb_scale_rule_name(r->plan->scales), "asym_calib",
+                     r->plan->asym, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
                      (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
                      r->plan->bits_per_weight, "blocks", r->journal.reports);
 }
