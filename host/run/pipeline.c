@@ -52,18 +52,6 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-uint64_t nb_anon_memory(void) {
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[128];
-    unsigned long long kib = 0;
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "RssAnon: %llu", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib * 1024;
-}
-
 static void sample_memory(run *r) {
     uint64_t m = nb_anon_memory();
     if (m > r->result->peak_memory)
@@ -619,18 +607,6 @@ static nb_status embed_windows(run *r, nb_err *err) {
     return nb_sync(r->stream, err);
 }
 
-/* What a device must be like for the same bytes: its kind and the rows that it runs. */
-static void device_text(nb_device *device, char *out, size_t cap) {
-    const nb_kernel *row = device->chosen[NB_OP_matmul];
-    nb_device_info info;
-    if (device->backend->info(device, &info, NULL) != NB_OK)
-        info.model[0] = 0;
-    if (device->backend->id == NB_CPU)
-        snprintf(out, cap, "cpu %s", row ? row->name : "");
-    else
-        snprintf(out, cap, "%s %.100s", device->backend->name, info.model);
-}
-
 static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
     const nb_run_options *o = r->options;
     char text[NB_HASH_TEXT] = "";
@@ -759,7 +735,7 @@ static nb_status prepare(run *r, const char *work, nb_err *err) {
     nb_device_options d = {.threads = r->options->threads, .kernel_filter = r->options->kernel_filter, .log = r->hooks->log};
     NB_TRY(nb_device_open(r->options->device, &d, &r->device, err));
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
-    device_text(r->device, r->result->device, sizeof r->result->device);
+    nb_device_text(r->device, r->result->device, sizeof r->result->device);
     if (r->plan->needs_data)
         NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
     NB_TRY(check_disk(r, work, err));
