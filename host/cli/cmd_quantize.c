@@ -29,15 +29,15 @@ static const nb_opt opts[] = {
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: every engine loads it (default)"},
     {"asym", 0, NB_OPT_NOT, AT(symmetric), NULL, NULL, 0, 0, "zero points: better quality, fewer engines"},
     {"order", 0, NB_OPT_CHOICE, AT(order), NULL, "stored|act|act-static|group-aware", 0, 0, "order of the columns in GPTQ: as stored; by activation with g_idx; by activation with static groups; groups and columns by activation with g_idx = k/g (default group-aware)"},
-    {"scales", 0, NB_OPT_CHOICE, AT(scales), NULL, "minmax|search", 0, 0, "scale and zero point of a group: by the range of its weights, or those of least error (gptq: weighted by the Hessian's diagonal) on a grid (default search)"},
+    {"scales", 0, NB_OPT_CHOICE, AT(scales), NULL, "auto|minmax|search", 0, 0, "scale and zero point of a group: by the range of its weights, or those of least error on a grid, weighted by the Hessian's diagonal where there is calibration; auto: search with calibration, else minmax (default auto)"},
     {"calib", 'c', NB_OPT_STR, AT(calib), "FILE|self", NULL, 0, 0, "calibration text (plain, or JSON lines with \"text\"); self: text that the model itself writes (default self)"},
     {"samples", 0, NB_OPT_INT, AT(samples), "N", NULL, 1, 1000000, "calibration windows (default 128)"},
     {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 8, 1000000, "tokens in a window (default 512)"},
     {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "seed of the draw of windows and of self-written text (default 0)"},
     {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01)"},
-    {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0)"},
+    {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
-    {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint (default gptq)"},
+    {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq, or awq (4 bits; the one in which engines load zero points) (default gptq)"},
     {"checkpoint-format", 0, NB_OPT_CHOICE, AT(checkpoint_format), NULL, "gptq|gptq_v2", 0, 0, "which form of the zero points: v1 stores zero - 1 (default: gptq for --sym, gptq_v2 for --asym)"},
     {"threads", 'j', NB_OPT_INT, AT(threads), "T", NULL, 0, 1024, "threads; 0: one per processor (default 0). The result does not depend on it"},
     {"override", 0, NB_OPT_LIST, AT(overrides), "PATTERN:KEY=V,...", NULL, 0, 0, "other settings for modules whose names match a glob (or re:REGEX): skip, bits=N, group-size=N; may be repeated, the last match wins"},
@@ -91,7 +91,7 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
                           .kernel_filter = v->kernel_filter, .bits = (unsigned)v->bits, .symmetric = v->symmetric,
-                          .order = order_of(v->order), .scales = strcmp(v->scales, "search") == 0 ? NB_SCALES_SEARCH : NB_SCALES_MINMAX,
+                          .order = order_of(v->order), .scales = v->scales,
                           .damp = v->damp, .asym_calib = v->asym_calib, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
@@ -234,9 +234,9 @@ out:
 }
 
 static int run(int argc, char **argv) {
-    quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware", .scales = "search",
+    quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware", .scales = "auto",
                          .calib = "self", .device = "auto", .format = "gptq", .bits = 4, .samples = 128, .seq_len = 512,
-                         .damp = 0.01, .symmetric = true};
+                         .damp = 0.01, .asym_calib = 0.5, .symmetric = true};
     const char *model = NULL;
     bool done;
     int code;

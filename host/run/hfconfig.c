@@ -137,7 +137,7 @@ static nb_status quantization_config(const nb_plan *plan, json_t **out, nb_err *
     nb_status status = plan->scheme->emit(&config, &made, err);
     json_decref(rules);
     if (status == NB_OK)
-        status = add_module_list(plan, made, err);
+        status = strcmp(plan->scheme->name, "gptq") == 0 ? add_module_list(plan, made, err) : NB_OK;
     if (status == NB_OK)
         *out = made;
     else

@@ -1,8 +1,9 @@
-/* A short measurement of the dense product, for the time estimate of a plan. */
+/* What a run measures of its machine: the speed of the dense product (for a plan's time), memory, and the device's name. */
+#include <stdio.h>
 #include <time.h>
 
 #include "host/base/alloc.h"
-#include "host/run/plan.h"
+#include "host/run/pipeline.h"
 
 enum { SIZE = 768, RUNS = 3 };
 
@@ -53,4 +54,27 @@ out:
     nb_stream_free(stream);
     nb_device_close(device);
     return status;
+}
+
+uint64_t nb_anon_memory(void) {
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[128];
+    unsigned long long kib = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %llu", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib * 1024;
+}
+
+void nb_device_text(nb_device *device, char *out, size_t cap) {
+    const nb_kernel *row = device->chosen[NB_OP_matmul];
+    nb_device_info info;
+    if (device->backend->info(device, &info, NULL) != NB_OK)
+        info.model[0] = 0;
+    if (device->backend->id == NB_CPU)
+        snprintf(out, cap, "cpu %s", row ? row->name : "");
+    else
+        snprintf(out, cap, "%s %.100s", device->backend->name, info.model);
 }

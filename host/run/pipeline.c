@@ -52,18 +52,6 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-uint64_t nb_anon_memory(void) {
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[128];
-    unsigned long long kib = 0;
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "RssAnon: %llu", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib * 1024;
-}
-
 static void sample_memory(run *r) {
     uint64_t m = nb_anon_memory();
     if (m > r->result->peak_memory)
@@ -167,8 +155,8 @@ static nb_quant_options options_for(const run *r, const nb_plan_item *it) {
                               .symmetric = r->options->symmetric,
                               .scale_type = NB_F16,
                               .order = r->options->order,
-                              .scales = r->options->scales,
-                              .asym = r->options->asym_calib,
+                              .scales = r->plan->scales,
+                              .asym = r->plan->asym,
                               .damp = r->options->damp,
                               .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
                               .damp_max = 1.0,
@@ -611,24 +599,12 @@ static nb_status embed_windows(run *r, nb_err *err) {
     for (size_t at = 0; at < tokens; at += r->windows.seq_len)
         NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
                                 nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
-    if (r->options->asym_calib > 0) {
+    if (r->plan->asym > 0) {
         NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->exact_hidden, err));
         NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
         NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
     }
     return nb_sync(r->stream, err);
-}
-
-/* What a device must be like for the same bytes: its kind and the rows that it runs. */
-static void device_text(nb_device *device, char *out, size_t cap) {
-    const nb_kernel *row = device->chosen[NB_OP_matmul];
-    nb_device_info info;
-    if (device->backend->info(device, &info, NULL) != NB_OK)
-        info.model[0] = 0;
-    if (device->backend->id == NB_CPU)
-        snprintf(out, cap, "cpu %s", row ? row->name : "");
-    else
-        snprintf(out, cap, "%s %.100s", device->backend->name, info.model);
 }
 
 static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
@@ -646,7 +622,7 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
         }
         status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d asym %a damp %a ragged %d shard %llu", NB_VERSION_STRING,
                              o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
-                             (int)o->order, (int)o->scales, o->asym_calib, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
+                             (int)o->order, (int)r->plan->scales, r->plan->asym, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
         nb_hash_add_str(h, s.data);
@@ -729,8 +705,8 @@ static nb_status put_in_place(const run *r, const char *final_dir, const char *w
 
 static json_t *make_report(const run *r) {
     return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
-                     "method", r->options->method, "scales", nb_scale_rule_name(r->options->scales), "asym_calib",
-                     r->options->asym_calib, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
+                     "method", r->options->method, "scales", nb_scale_rule_name(r->plan->scales), "asym_calib",
+                     r->plan->asym, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
                      (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
                      r->plan->bits_per_weight, "blocks", r->journal.reports);
 }
@@ -765,7 +741,7 @@ static nb_status prepare(run *r, const char *work, nb_err *err) {
     nb_device_options d = {.threads = r->options->threads, .kernel_filter = r->options->kernel_filter, .log = r->hooks->log};
     NB_TRY(nb_device_open(r->options->device, &d, &r->device, err));
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
-    device_text(r->device, r->result->device, sizeof r->result->device);
+    nb_device_text(r->device, r->result->device, sizeof r->result->device);
     if (r->plan->needs_data)
         NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
     NB_TRY(check_disk(r, work, err));

@@ -41,4 +41,7 @@ void nb_run_result_free(nb_run_result *result);
 /* Peak of anonymous memory of this process so far (Linux: RssAnon is sampled; VmHWM counts mapped files too); 0 where unknown. */
 uint64_t nb_anon_memory(void);
 
+/* What a device must be like for the same bytes: its kind and the rows that it runs. */
+void nb_device_text(nb_device *device, char *out, size_t cap);
+
 #endif

@@ -213,7 +213,10 @@ static nb_status settle_format(nb_plan *plan, const nb_run_options *o, nb_err *e
         return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written", o->format);
     nb_scheme_config *c = &plan->config;
     const char *version = o->checkpoint_format ? o->checkpoint_format : o->symmetric ? "gptq" : "gptq_v2";
-    snprintf(c->format, sizeof c->format, "%s", version);
+    bool gptq = !strcmp(plan->scheme->name, "gptq");
+    if (!gptq && o->checkpoint_format)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--checkpoint-format", "belongs to --format gptq");
+    snprintf(c->format, sizeof c->format, "%s", gptq ? version : plan->scheme->name);
     c->bits = o->bits;
     c->group_size = plan->group_size;
     c->symmetric = o->symmetric;
@@ -284,7 +287,7 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
         if (plan->smooth && hp->family->lins[it->lin].norm_fold)
             plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
-        if (o->asym_calib > 0) /* a second stream, the cross term once a tap, four products a linear */
+        if (plan->asym > 0) /* a second stream, the cross term once a tap, four products a linear */
             plan->flop += 2.0 * tokens * n * k + 8.0 * n * k * k + (n < k ? 0.0 : 2.0 * tokens * k * k / 2.0);
     }
     plan->peak_memory = 9 * (uint64_t)max_weight + 8 * (uint64_t)max_weight;
@@ -295,7 +298,7 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
                              nb_forward_bytes(hp, nb_min(o->samples * o->seq_len, 4096));
     if (plan->smooth)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 25 * (uint64_t)max_weight;
-    if (plan->needs_data && o->asym_calib > 0)
+    if (plan->asym > 0)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len);
@@ -330,7 +333,7 @@ static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err)
     if (mixed)
         NB_GO(nb_str_addf(&s, err, "%zu linears have bits or a group size of their own: GPTQModel's own loader reads that, "
                                    "Transformers does not\n", mixed));
-    if (!o->symmetric)
+    if (!o->symmetric && !strcmp(plan->scheme->name, "gptq"))
         NB_GO(nb_str_addf(&s, err, "asymmetric %s: Transformers with GPTQModel loads it; vLLM's Marlin kernel takes symmetric only\n",
                           plan->config.format));
     if (o->symmetric && o->bits != 4 && o->bits != 8)
@@ -357,6 +360,9 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
     if (!plan->method)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
     plan->needs_data = plan->smooth || plan->method->needs_hessian;
+    plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
+    bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
+    plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;
     return NB_OK;
 }
 
@@ -368,7 +374,6 @@ nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *
     if (nb_model_scheme(model))
         return nb_fail_at(err, NB_E_INPUT, o->model, NULL, "is quantized already (%s); quantize the original model",
                           nb_model_scheme(model)->format);
-    plan.scales = o->scales;
     plan.count = hp->layers * NB_LIN_COUNT;
     NB_TRY(nb_calloc(plan.count, sizeof *plan.items, "the plan", &plan.items, err));
     for (size_t i = 0; i < plan.count; i++)

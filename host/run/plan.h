@@ -35,7 +35,7 @@ typedef struct nb_run_options {
     int64_t group_size;      /* 0: auto, -1: per channel */
     bool symmetric;
     nb_column_order order;
-    nb_scale_rule scales;
+    const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
     double damp;
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
     size_t samples, seq_len;
@@ -66,6 +66,7 @@ typedef struct nb_plan {
     const nb_quantizer *method; /* of "awq+gptq" the second, of "awq" rounding to nearest */
     const char *method_name;    /* as asked for */
     bool smooth;         /* AWQ channel scales first */
+    double asym;         /* part of asymmetric calibration; 0 where the method has none */
     bool needs_data;     /* a calibration pass */
     nb_scale_rule scales;
     uint64_t weights;        /* in the quantized linears */

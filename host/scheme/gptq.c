@@ -23,46 +23,11 @@
 #include "host/scheme/bits.h"
 #include "host/scheme/impl.h"
 
-enum { MAX_PREFIX = 512 };
-
 /* ---- reading ---- */
 
-typedef struct source {
-    nb_scheme_find_fn *find;
-    void *ctx;
-    const char *prefix;
-    nb_err *err;
-} source;
-
-static const nb_view *find_part(const source *s, const char *suffix) {
-    char name[MAX_PREFIX];
-    int len = snprintf(name, sizeof name, "%s.%s", s->prefix, suffix);
-    return len < 0 || (size_t)len >= sizeof name ? NULL : s->find(s->ctx, name);
-}
-
 static bool gptq_has(nb_scheme_find_fn *find, void *ctx, const char *prefix) {
-    source s = {find, ctx, prefix, NULL};
-    return find_part(&s, "qweight") != NULL;
-}
-
-/* Dtype class and shape of a tensor that must be there. */
-static nb_status check_part(const source *s, const char *suffix, bool floats, unsigned ndim, size_t rows, size_t cols,
-                            const nb_view **out) {
-    const nb_view *v = find_part(s, suffix);
-    if (!v)
-        return nb_fail_at(s->err, NB_E_INPUT, NULL, s->prefix, "has no tensor %s", suffix);
-    bool fits = floats ? v->dtype == NB_F16 || v->dtype == NB_BF16 || v->dtype == NB_F32
-                       : v->dtype == NB_I32 || v->dtype == NB_U32;
-    if (!fits)
-        return nb_fail_at(s->err, NB_E_INPUT, v->path, v->name, "is of dtype %s, expected %s", nb_dtype_get(v->dtype)->name,
-                          floats ? "F16, BF16 or F32" : "I32");
-    if (v->ndim != ndim)
-        return nb_fail_at(s->err, NB_E_INPUT, v->path, v->name, "has %u dimensions, expected %u", v->ndim, ndim);
-    if (v->dims[0] != rows || (ndim == 2 && v->dims[1] != cols))
-        return nb_fail_at(s->err, NB_E_INPUT, v->path, v->name, "has shape [%zu, %zu], expected [%zu, %zu]", v->dims[0],
-                          ndim == 2 ? v->dims[1] : 1, rows, ndim == 2 ? cols : 1);
-    *out = v;
-    return NB_OK;
+    nb__parts s = {find, ctx, prefix, NULL};
+    return nb__find_part(&s, "qweight") != NULL;
 }
 
 /* Do K and N make whole words? */
@@ -83,26 +48,6 @@ static nb_status group_of(const nb_scheme_config *c, size_t k, size_t *group, nb
         return nb_fail(err, NB_E_INPUT, "group size %zu does not divide %zu columns", *group, k);
     *group = nb_min(*group, k);
     return NB_OK;
-}
-
-static nb_status read_scales(const source *s, const nb_view *v, nb_qtensor *q) {
-    float *row;
-    NB_TRY(nb_calloc(q->n, sizeof *row, "scales", &row, s->err));
-    nb_status status = NB_OK;
-    size_t row_bytes = v->bytes / q->groups;
-    q->scale_type = v->dtype;
-    for (size_t g = 0; g < q->groups && status == NB_OK; g++) {
-        nb_to_f32(v->dtype, (const unsigned char *)v->data + g * row_bytes, q->n, row);
-        for (size_t i = 0; i < q->n; i++) {
-            if (!isfinite(row[i])) {
-                status = nb_fail_at(s->err, NB_E_INPUT, v->path, v->name, "scale of group %zu, row %zu is not finite", g, i);
-                break;
-            }
-            q->scales[i * q->groups + g] = row[i];
-        }
-    }
-    nb_free(row);
-    return status;
 }
 
 /* Are all fields of qzeros `field`? */
@@ -129,7 +74,7 @@ static void unpack_zeros(const unsigned char *src, size_t n, unsigned bits, bool
         fields[i] = (fields[i] + 1) & 7;
 }
 
-static nb_status read_zeros(const source *s, const nb_scheme_config *c, const nb_view *v, nb_qtensor *q) {
+static nb_status read_zeros(const nb__parts *s, const nb_scheme_config *c, const nb_view *v, nb_qtensor *q) {
     uint8_t *fields = NULL, half = (uint8_t)(1u << (c->bits - 1));
     uint32_t *words = NULL;
     nb_status status;
@@ -158,14 +103,14 @@ out:
 }
 
 /* NULL g_idx where it is k / group_size, so that kernels may skip it. */
-static nb_status read_g_idx(const source *s, const nb_scheme_config *c, nb_qtensor *q) {
-    const nb_view *v = find_part(s, "g_idx");
+static nb_status read_g_idx(const nb__parts *s, const nb_scheme_config *c, nb_qtensor *q) {
+    const nb_view *v = nb__find_part(s, "g_idx");
     if (!v) {
         if (c->desc_act)
             return nb_fail_at(s->err, NB_E_INPUT, NULL, s->prefix, "desc_act is true, but there is no tensor g_idx");
         return NB_OK;
     }
-    NB_TRY(check_part(s, "g_idx", false, 1, q->k, 0, &v));
+    NB_TRY(nb__check_part(s, "g_idx", false, 1, q->k, 0, &v));
     bool plain = true;
     NB_TRY(nb_calloc(q->k, sizeof *q->g_idx, "g_idx", &q->g_idx, s->err));
     memcpy(q->g_idx, v->data, 4 * q->k);
@@ -184,7 +129,7 @@ static nb_status read_g_idx(const source *s, const nb_scheme_config *c, nb_qtens
 
 static nb_status gptq_read(const nb_scheme_config *config, nb_scheme_find_fn *find, void *ctx, const char *prefix, size_t n,
                            size_t k, nb_qtensor *out, nb_err *err) {
-    source s = {find, ctx, prefix, err};
+    nb__parts s = {find, ctx, prefix, err};
     nb_scheme_config c;
     nb_qtensor q = {0};
     const nb_view *codes = NULL, *zeros = NULL, *scales = NULL;
@@ -197,12 +142,12 @@ static nb_status gptq_read(const nb_scheme_config *config, nb_scheme_find_fn *fi
     NB_GO(check_words(n, k, c.bits, NB_E_INPUT, err));
     NB_GO(group_of(&c, k, &group, err));
     size_t groups = nb_ceil_div(k, group);
-    NB_GO(check_part(&s, "qweight", false, 2, nb__stream_words(k, c.bits), n, &codes));
-    NB_GO(check_part(&s, "qzeros", false, 2, groups, nb__stream_words(n, c.bits), &zeros));
-    NB_GO(check_part(&s, "scales", true, 2, groups, n, &scales));
+    NB_GO(nb__check_part(&s, "qweight", false, 2, nb__stream_words(k, c.bits), n, &codes));
+    NB_GO(nb__check_part(&s, "qzeros", false, 2, groups, nb__stream_words(n, c.bits), &zeros));
+    NB_GO(nb__check_part(&s, "scales", true, 2, groups, n, &scales));
     NB_GO(nb_qtensor_new(n, k, c.bits, group, c.symmetric, false, &q, err));
     NB_GO(read_g_idx(&s, &c, &q));
-    NB_GO(read_scales(&s, scales, &q));
+    NB_GO(nb__read_scales(&s, scales, &q));
     NB_GO(read_zeros(&s, &c, zeros, &q));
     nb__unpack_columns(codes->data, n, k, c.bits, q.codes);
     *out = q;
@@ -231,12 +176,6 @@ static nb_status gptq_accepts(const nb_scheme_config *c, size_t n, size_t k, uns
     return NB_OK;
 }
 
-static void describe(nb_packed_tensor *t, const char *suffix, nb_dtype dtype, unsigned ndim, size_t rows, size_t cols) {
-    *t = (nb_packed_tensor){.dtype = dtype, .ndim = ndim, .dims = {rows, cols}};
-    snprintf(t->suffix, sizeof t->suffix, "%s", suffix);
-    t->bytes = rows * (ndim == 2 ? cols : 1) * nb_dtype_get(dtype)->block_bytes;
-}
-
 enum { QWEIGHT, QZEROS, SCALES, G_IDX, TENSORS };
 
 static nb_status gptq_shapes(const nb_scheme_config *config, size_t n, size_t k, unsigned bits, size_t group_size,
@@ -246,34 +185,11 @@ static nb_status gptq_shapes(const nb_scheme_config *config, size_t n, size_t k,
     if (!nb_mul(n, k, &elems) || !nb_mul(elems, 4, &bytes))
         return nb_fail_memory(err, SIZE_MAX, "a packed tensor");
     size_t groups = nb_ceil_div(k, group_size);
-    describe(&out[QWEIGHT], "qweight", NB_I32, 2, nb__stream_words(k, bits), n);
-    describe(&out[QZEROS], "qzeros", NB_I32, 2, groups, nb__stream_words(n, bits));
-    describe(&out[SCALES], "scales", NB_F16, 2, groups, n);
-    describe(&out[G_IDX], "g_idx", NB_I32, 1, k, 0);
+    nb__describe_part(&out[QWEIGHT], "qweight", NB_I32, 2, nb__stream_words(k, bits), n);
+    nb__describe_part(&out[QZEROS], "qzeros", NB_I32, 2, groups, nb__stream_words(n, bits));
+    nb__describe_part(&out[SCALES], "scales", NB_F16, 2, groups, n);
+    nb__describe_part(&out[G_IDX], "g_idx", NB_I32, 1, k, 0);
     *count = TENSORS;
-    return NB_OK;
-}
-
-static nb_status pack_scales(const nb_qtensor *q, uint16_t *out, nb_err *err) {
-    for (size_t i = 0; i < q->n; i++)
-        for (size_t g = 0; g < q->groups; g++) {
-            float scale = q->scales[i * q->groups + g];
-            uint16_t half = nb_f32_to_f16(scale);
-            if (!isfinite(scale) || nb_f16_to_f32(half) != scale)
-                return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "scales", "%g of row %zu, group %zu is not exact in F16",
-                                  (double)scale, i, g);
-            out[g * q->n + i] = half;
-        }
-    return NB_OK;
-}
-
-/* A zero point as v2 stores it, or a fault. */
-static nb_status zero_of(const nb_qtensor *q, size_t i, size_t g, uint8_t *out, nb_err *err) {
-    float zero = q->symmetric ? (float)(1u << (q->bits - 1)) : q->zeros[i * q->groups + g];
-    if (!(zero >= 0) || zero > (float)((1u << q->bits) - 1) || zero != (float)(int)zero)
-        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "qzeros", "zero point %g of row %zu, group %zu is no integer of %u bits",
-                          (double)zero, i, g, q->bits);
-    *out = (uint8_t)zero;
     return NB_OK;
 }
 
@@ -285,7 +201,7 @@ static nb_status pack_zeros(const nb_qtensor *q, bool v1, uint32_t *out, size_t 
     size_t words = nb__stream_words(q->n, q->bits);
     for (size_t g = 0; g < q->groups && status == NB_OK; g++) {
         for (size_t i = 0; i < q->n && status == NB_OK; i++) {
-            status = zero_of(q, i, g, &fields[i], err);
+            status = nb__zero_of(q, i, g, &fields[i], err);
             if (v1 && fields[i] == 0)
                 (*clamped)++;
             else if (v1)
@@ -331,15 +247,6 @@ static nb_status pack_codes(const nb_qtensor *q, bool raise, uint32_t *out, nb_e
     return NB_OK;
 }
 
-static nb_status check_codes(const nb_qtensor *q, nb_err *err) {
-    uint8_t all = 0;
-    for (size_t i = 0; i < q->n * q->k; i++)
-        all |= q->codes[i];
-    if (all >> q->bits)
-        return nb_fail(err, NB_E_USAGE, "a code does not fit into %u bits", q->bits);
-    return NB_OK;
-}
-
 static nb_status gptq_pack(const nb_scheme_config *config, const nb_qtensor *q, nb_packed_tensor *out, size_t *count,
                            size_t *clamped, nb_err *err) {
     nb_packed_tensor t[TENSORS];
@@ -351,10 +258,10 @@ static nb_status gptq_pack(const nb_scheme_config *config, const nb_qtensor *q, 
     NB_TRY(gptq_shapes(config, q->n, q->k, q->bits, q->group_size, t, &made, err));
     bool v1 = strcmp(config->format, "gptq_v2") != 0;
     *clamped = 0;
-    NB_GO(check_codes(q, err));
+    NB_GO(nb__check_codes(q, err));
     for (size_t i = 0; i < made; i++)
         NB_GO(nb_alloc_aligned(t[i].bytes, 1, t[i].suffix, &t[i].data, err));
-    NB_GO(pack_scales(q, t[SCALES].data, err));
+    NB_GO(nb__pack_scales(q, t[SCALES].data, err));
     NB_GO(pack_zeros(q, v1, t[QZEROS].data, clamped, err));
     NB_GO(pack_codes(q, *clamped > 0, t[QWEIGHT].data, err));
     uint32_t *g_idx = t[G_IDX].data;

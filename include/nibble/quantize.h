@@ -36,7 +36,7 @@ typedef struct nb_quantize_options {
     double damp;              /* gptq: this fraction of the mean of diag H is added to diag H */
     double damp_step;         /* while H + damping is not positive definite: damp + step, damp + 10 step, ... */
     double damp_max;          /* ... up to this */
-    nb_scale_rule scales;
+    nb_scale_rule scales;     /* NB_SCALES_MINMAX unless set; with a Hessian NB_SCALES_SEARCH is better */
 } nb_quantize_options;
 
 /* What to quantize. Zero-initialise, then set size and fields. All is only read. */

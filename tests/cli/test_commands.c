@@ -192,3 +192,30 @@ Test(commands, self_written_calibration) {
     strcpy(a, folder_hash("a"));
     cr_assert_str_eq(a, folder_hash("b"));
 }
+
+/* Mean KL divergence of a folder's model to a reference, on the test's text. */
+static double kl_to(const char *model, const char *reference) {
+    cr_assert_eq(shell("$N eval %s --reference %s --text text.txt --seq-len 64 --max-tokens 640 --json -q", model, reference), 0, "%s",
+                 run_err);
+    json_t *doc = json_loads(run_out, 0, NULL);
+    double kl = json_number_value(json_object_get(doc, "kl_mean"));
+    cr_assert(json_is_number(json_object_get(doc, "kl_mean")), "%s", run_out);
+    json_decref(doc);
+    return kl;
+}
+
+/* The same codes in two formats are the same model; channel scales in the norms lose no more than rounding
+ * does without them (a norm that misses its scale loses a hundred times as much). */
+Test(commands, formats_and_folded_norms_keep_the_model) {
+    const char *common = "$M/llama-tied-f16 --calib text.txt --samples 8 --seq-len 64 --group-size 32 -q --asym";
+    cr_assert_eq(shell("$N quantize %s -o a --format awq", common), 0, "%s", run_err);
+    cr_assert_eq(shell("$N quantize %s -o g", common), 0, "%s", run_err);
+    cr_assert_float_eq(kl_to("a", "g"), 0.0, 1e-12);
+    cr_assert_gt(kl_to("a", "$M/llama-tied-f16"), 1e-6);
+    cr_assert_eq(shell("$N quantize %s -o s --bits 8 --method awq", common), 0, "%s", run_err);
+    cr_assert_eq(shell("grep -q '\"alpha\": *0.[1-7]' s/quantization_report.json"), 0, "no scales were found");
+    cr_assert_eq(shell("$N quantize %s -o r --bits 8 --method rtn", common), 0, "%s", run_err);
+    cr_assert_lt(kl_to("s", "$M/llama-tied-f16"), 1.5 * kl_to("r", "$M/llama-tied-f16"));
+    cr_assert_eq(shell("$N quantize %s -o x --format awq --bits 3", common), 2);
+    cr_assert_eq(shell("$N quantize %s -o x --format awq --checkpoint-format gptq_v2", common), 2);
+}

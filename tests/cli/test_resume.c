@@ -42,12 +42,12 @@ Test(resume, from_every_block) {
 /* The original model's stream is replayed too. */
 Test(resume, with_asymmetric_calibration) {
     char whole[128];
-    cr_assert_eq(shell(RUN " --asym-calib 0.5 -o whole && " RUN " -o without"), 0, "%s", run_err);
+    cr_assert_eq(shell(RUN " --asym-calib 1 -o whole && " RUN " -o without"), 0, "%s", run_err);
     strcpy(whole, folder_hash("whole"));
     cr_assert_str_neq(folder_hash("without"), whole);
-    cr_assert_eq(shell("ulimit -f 20; " RUN " --asym-calib 0.5 -o out; :"), 0);
+    cr_assert_eq(shell("ulimit -f 20; " RUN " --asym-calib 1 -o out; :"), 0);
     cut_back(1);
-    cr_assert_eq(shell(RUN " --asym-calib 0.5 -o out --resume"), 0, "%s", run_err);
+    cr_assert_eq(shell(RUN " --asym-calib 1 -o out --resume"), 0, "%s", run_err);
     cr_assert_str_eq(folder_hash("out"), whole);
 }
 
@@ -82,7 +82,7 @@ Test(resume, killed_at_any_instant) {
 Test(resume, another_run_is_refused_and_nothing_is_lost) {
     run_until_assembly();
     static const char *const changes[] = {"--bits 8", "--asym", "--seed 7", "--order act", "--group-size 32", "--damp 0.02",
-                                          "--scales minmax", "--asym-calib 0.5",
+                                          "--scales minmax", "--asym-calib 0",
                                           "--override '*.o_proj:skip'"};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         cr_assert_eq(shell(RUN " -o out --resume %s", changes[i]), 2, "%s", changes[i]);

@@ -178,3 +178,22 @@ Test(public_quantize, misuse_is_a_status_with_a_reason) {
     }
     cr_assert_eq(nb_quantize_options_init(NULL, 0), NB_E_USAGE);
 }
+
+Test(public_quantize, searched_scales_lose_less) {
+    static result range, found;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    cr_assert_eq(o.scales, NB_SCALES_MINMAX);
+    cr_assert_eq(run(&o, &in, &range, NULL), NB_OK);
+    o.scales = NB_SCALES_SEARCH;
+    cr_assert_eq(run(&o, &in, &found, NULL), NB_OK);
+    cr_assert_lt(loss(found.back), 0.95 * loss(range.back));
+    o.method = "rtn"; /* never worse, group by group, where all columns weigh the same */
+    in.hessian = NULL;
+    cr_assert_eq(run(&o, &in, &found, NULL), NB_OK);
+    o.scales = NB_SCALES_MINMAX;
+    cr_assert_eq(run(&o, &in, &range, NULL), NB_OK);
+    cr_assert_lt(found.out.loss, range.out.loss);
+    o.scales = (nb_scale_rule)2;
+    cr_assert_eq(run(&o, &in, &found, NULL), NB_E_USAGE);
+}
