@@ -26,7 +26,7 @@ static const nb_opt opts[] = {
     {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other (default gptq)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
-    {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: every engine loads it (default)"},
+    {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: most engines load it (default)"},
     {"asym", 0, NB_OPT_NOT, AT(symmetric), NULL, NULL, 0, 0, "zero points: better quality, fewer engines"},
     {"order", 0, NB_OPT_CHOICE, AT(order), NULL, "stored|act|act-static|group-aware", 0, 0, "order of the columns in GPTQ: as stored; by activation with g_idx; by activation with static groups; groups and columns by activation with g_idx = k/g (default group-aware)"},
     {"scales", 0, NB_OPT_CHOICE, AT(scales), NULL, "auto|minmax|search", 0, 0, "scale and zero point of a group: by the range of its weights, or those of least error on a grid, weighted by the Hessian's diagonal where there is calibration; auto: search with calibration, else minmax (default auto)"},
@@ -52,7 +52,7 @@ static const nb_opt opts[] = {
 /* clang-format on */
 
 static const char *const examples[] = {
-    "# 4-bit GPTQ, loaded by every engine",
+    "# 4-bit GPTQ, in the form that most engines load",
     "nibble quantize SmolLM2-135M -o SmolLM2-135M-w4 --calib prose.txt",
     "# best quality of this method: zero points, groups of 64",
     "nibble quantize model.gguf -o model-w4 --calib prose.txt --asym --group-size 64",
