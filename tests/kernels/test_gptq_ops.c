@@ -300,7 +300,7 @@ Test(gptq_ops, a_search_finds_the_best_pair) {
 
 /* A group on a grid of the right kind with one outlier of no weight: the search finds the grid, whose error is 0. */
 Test(gptq_ops, a_search_ignores_what_has_no_weight) {
-    float w[16], h[16 * 16] = {0}, scale, zero;
+    float w[16], h[16 * 16] = {0}, scale = 0.0f, zero = 0.0f;
     for (int j = 0; j < 16; j++) {
         w[j] = (float)(j - 5) * 0.125f;
         h[j * 17] = 1.0f;
