@@ -145,10 +145,11 @@ static nb_status quantization_config(const nb_plan *plan, json_t **out, nb_err *
     return status;
 }
 
-nb_status nb_hf_config(const nb_model *model, const nb_plan *plan, const nb_run_options *options, json_t **out, nb_err *err) {
+/* config.json for the output: the model's own where it has one, else made from its hyperparameters; with quantization_config
+ * where any linear is quantized. A new reference. */
+static nb_status hf_config(const nb_model *model, const nb_plan *plan, json_t **out, nb_err *err) {
     const json_t *own = nb_ckpt_config(nb_model_ckpt(model));
     json_t *config, *quant;
-    (void)options;
     if (own)
         config = json_deep_copy(own);
     else
@@ -219,12 +220,11 @@ static nb_status beside_files(const nb_model *model, const char *dir, nb_err *er
     return nb_tokenizer_export(vocab, dir, err);
 }
 
-nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const nb_run_options *options, const json_t *report,
-                      const char *dir, nb_err *err) {
+nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const json_t *report, const char *dir, nb_err *err) {
     json_t *config = NULL, *quant = NULL;
     nb_status status;
     NB_GO(beside_files(model, dir, err));
-    NB_GO(nb_hf_config(model, plan, options, &config, err));
+    NB_GO(hf_config(model, plan, &config, err));
     NB_GO(write_json_in(dir, "config.json", config, err));
     quant = json_object_get(config, "quantization_config");
     if (quant)

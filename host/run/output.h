@@ -15,11 +15,7 @@ nb_status nb_output_part(const char *path, const nb_packed_tensor *tensors, cons
 
 /* ---- hfconfig.c ---- */
 
-/* config.json for the output: the model's own where it has one, else made from its hyperparameters; with quantization_config
- * where any linear is quantized. A new reference. */
-nb_status nb_hf_config(const nb_model *model, const nb_plan *plan, const nb_run_options *options, json_t **out, nb_err *err);
 /* All files beside weights: config.json, quantize_config.json, tokenizer and generation files, the report. */
-nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const nb_run_options *options, const json_t *report,
-                      const char *dir, nb_err *err);
+nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const json_t *report, const char *dir, nb_err *err);
 
 #endif

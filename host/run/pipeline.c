@@ -462,7 +462,6 @@ static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
 static nb_status write_part(run *r, size_t layer, nb_err *err) {
     char *path;
     double t0 = now();
-    (void)layer;
     NB_TRY(nb_journal_part(&r->journal, layer, &path, err));
     nb_status status = nb_output_part(path, r->tensors, r->prefixes, r->n_tensors, err);
     if (status == NB_OK)
@@ -474,12 +473,8 @@ static nb_status write_part(run *r, size_t layer, nb_err *err) {
 
 /* ---- resume ---- */
 
-typedef struct ckpt_find {
-    const nb_ckpt *ckpt;
-} ckpt_find;
-
 static const nb_view *find_in_ckpt(void *ctx, const char *name) {
-    return nb_ckpt_find(((ckpt_find *)ctx)->ckpt, name);
+    return nb_ckpt_find(ctx, name);
 }
 
 /* Norms that the part file holds are those with channel scales in them. */
@@ -504,7 +499,6 @@ static nb_status restore_norm(run *r, nb_block *block, nb_tap tap, const nb_ckpt
 
 /* Puts the finished block's quantized weights in place of the model's. */
 static nb_status restore_weights(run *r, nb_block *block, const nb_ckpt *part, nb_err *err) {
-    ckpt_find find = {part};
     if (r->plan->smooth) {
         NB_TRY(restore_norm(r, block, NB_TAP_ATTN_IN, part, err));
         NB_TRY(restore_norm(r, block, NB_TAP_MLP_IN, part, err));
@@ -518,7 +512,7 @@ static nb_status restore_weights(run *r, nb_block *block, const nb_ckpt *part, n
         nb_scheme_config config = r->plan->config;
         config.bits = it->bits;
         config.group_size = it->group_size == it->k ? -1 : (int64_t)it->group_size;
-        NB_TRY(r->plan->scheme->read(&config, find_in_ckpt, &find, it->name, it->n, it->k, &q, err));
+        NB_TRY(r->plan->scheme->read(&config, find_in_ckpt, (void *)(uintptr_t)part, it->name, it->n, it->k, &q, err));
         nb_status status = nb_alloc_array(r->device, it->n * it->k, sizeof(float), &w, err);
         if (status == NB_OK) {
             status = upload_dequantized(r, &q, w, err);
@@ -728,7 +722,7 @@ static nb_status finish(run *r, const char *work, nb_err *err) {
     NB_GO(nb_dir_remove(final_dir, err));
     NB_GO(nb_dir_make(final_dir, err));
     NB_GO(nb_output_assemble(r->model, r->plan, r->options, &r->journal, final_dir, &r->result->file_bytes, err));
-    NB_GO(nb_hf_files(r->model, r->plan, r->options, r->result->report, final_dir, err));
+    NB_GO(nb_hf_files(r->model, r->plan, r->result->report, final_dir, err));
     NB_GO(put_in_place(r, final_dir, work, err));
 out:
     nb_free(final_dir);
