@@ -182,7 +182,7 @@ static void fill_x(filling fill, size_t count, float *x, nb_random *r) {
         if (fill == FILL_DENORMAL)
             f = (float)((int)nb_random_below(r, 2001) - 1000) * 0x1p-149f;
         if (fill == FILL_LARGEST)
-            f = i % 2 ? 1e4f : -1e4f;
+            f = i / 37 % 2 ? 1e4f : -1e4f; /* runs of one sign, so that nothing cancels early */
         if (fill == FILL_HUGE_SCALE && i % 97 == 0)
             f *= 1e6f;
         x[i] = f;
