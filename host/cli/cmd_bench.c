@@ -234,7 +234,7 @@ static nb_status run_bench(const options *o, nb_err *err) {
         status = nb_stream_new(device, &b.stream, err);
         if (status == NB_OK)
             status = device->backend->info(device, &b.info, err);
-        b.threads = nb_device_pool(device) ? nb_pool_threads(nb_device_pool(device)) : 1;
+        b.threads = nb_pool_threads(device->pool);
         if (status == NB_OK)
             status = bench_threads(&b, err);
         nb_stream_free(b.stream);
