@@ -31,6 +31,10 @@ static nb_status opencl_list(nb_device_info *infos, size_t cap, size_t *count, c
 static void opencl_close(nb_device *device) {
     nb__cl_device *d = (nb__cl_device *)device;
     nb__cl_programs_free(d);
+    if (d->own_queue) {
+        d->api->clFinish(d->own_queue);
+        d->api->clReleaseCommandQueue(d->own_queue);
+    }
     if (d->context)
         d->api->clReleaseContext(d->context);
     pthread_mutex_destroy(&d->lock);
@@ -44,7 +48,7 @@ static void read_limits(nb__cl_device *d, const nb_device_options *options) {
     d->features = nb__cl_features(d->api, id);
     d->max_group = nb__cl_device_number(d->api, id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
     d->local_memory = nb__cl_device_number(d->api, id, CL_DEVICE_LOCAL_MEM_SIZE);
-    d->units = nb__cl_device_number(d->api, id, CL_DEVICE_MAX_COMPUTE_UNITS);
+    d->base.units = (unsigned)nb__cl_device_number(d->api, id, CL_DEVICE_MAX_COMPUTE_UNITS);
     d->max_alloc = nb__cl_device_number(d->api, id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
     d->memory = nb__cl_device_number(d->api, id, CL_DEVICE_GLOBAL_MEM_SIZE);
     d->limit = options->memory_limit ? nb_min(options->memory_limit, d->memory) : d->memory;
@@ -72,6 +76,13 @@ static nb_status open_device(nb__cl_device *d, const nb_device_options *options,
     NB_TRY(check_device(d, err));
     if (options->cache_dir)
         NB_TRY(nb_strdup(options->cache_dir, &d->cache_dir, err));
+    if (options->native_context) {
+        cl_int code = d->api->clRetainContext(options->native_context);
+        if (code != CL_SUCCESS)
+            return nb__cl_fail(err, code, "using the caller's context");
+        d->context = options->native_context;
+        return NB_OK;
+    }
     const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->place.platform, 0};
     cl_int code;
     d->context = d->api->clCreateContext(properties, 1, &d->place.device, NULL, NULL, &code);
@@ -82,6 +93,21 @@ static nb_status open_device(nb__cl_device *d, const nb_device_options *options,
     return NB_OK;
 }
 
+/* The place of a caller's cl_device_id. */
+static nb_status find_native(const nb__cl_api *api, void *native, nb__cl_place *out, size_t *index, nb_err *err) {
+    nb__cl_place places[NB_CL_MAX_DEVICES];
+    size_t count;
+    char why[256] = "";
+    NB_TRY(nb__cl_find(api, places, &count, why, err));
+    for (size_t i = 0; i < count; i++)
+        if (places[i].device == native) {
+            *out = places[i];
+            *index = i;
+            return NB_OK;
+        }
+    return nb_fail_at(err, NB_E_USAGE, NULL, "opencl", "native_device is no cl_device_id of this machine");
+}
+
 static nb_status opencl_open(const char *spec, const nb_device_options *options, nb_device **out, nb_err *err) {
     char why[256] = "";
     const nb__cl_api *api = nb__cl_load(why);
@@ -89,7 +115,10 @@ static nb_status opencl_open(const char *spec, const nb_device_options *options,
         return nb_fail_at(err, NB_E_DEVICE, NULL, "opencl", "%s", why);
     nb__cl_place place;
     size_t index;
-    NB_TRY(nb__cl_choose(api, spec, &place, &index, err));
+    if (options->native_context)
+        NB_TRY(find_native(api, options->native_device, &place, &index, err));
+    else
+        NB_TRY(nb__cl_choose(api, spec, &place, &index, err));
     nb__cl_device *d;
     NB_TRY(nb_calloc(1, sizeof *d, "a device", &d, err));
     pthread_mutex_init(&d->lock, NULL);
@@ -181,17 +210,40 @@ static cl_command_queue queue_of(nb_stream *stream) {
     return ((nb__cl_stream *)stream)->queue;
 }
 
+static nb_status make_queue(nb__cl_device *d, cl_command_queue *out, nb_err *err) {
+    cl_int code;
+    *out = d->api->clCreateCommandQueue(d->context, d->place.device, CL_QUEUE_PROFILING_ENABLE, &code);
+    if (code == CL_SUCCESS && *out)
+        return NB_OK;
+    *out = NULL;
+    return nb__cl_fail(err, code, "making a queue");
+}
+
 static nb_status opencl_stream_new(nb_device *device, nb_stream **out, nb_err *err) {
-    nb__cl_device *d = (nb__cl_device *)device;
     nb__cl_stream *s;
     NB_TRY(nb_calloc(1, sizeof *s, "a stream", &s, err));
-    cl_int code;
     s->base.device = device;
-    s->queue = d->api->clCreateCommandQueue(d->context, d->place.device, CL_QUEUE_PROFILING_ENABLE, &code);
-    if (code != CL_SUCCESS || !s->queue) {
+    nb_status status = make_queue((nb__cl_device *)device, &s->queue, err);
+    if (status != NB_OK) {
         nb_free(s);
-        return nb__cl_fail(err, code, "making a queue");
+        return status;
     }
+    *out = &s->base;
+    return NB_OK;
+}
+
+static nb_status opencl_stream_wrap(nb_device *device, void *native, nb_stream_room *room, nb_stream **out, nb_err *err) {
+    _Static_assert(sizeof(nb__cl_stream) <= sizeof(nb_stream_room), "a stream fits the caller's room");
+    nb__cl_device *d = (nb__cl_device *)device;
+    nb_status status = NB_OK;
+    pthread_mutex_lock(&d->lock);
+    if (!native && !d->own_queue)
+        status = make_queue(d, &d->own_queue, err);
+    pthread_mutex_unlock(&d->lock);
+    if (status != NB_OK)
+        return status;
+    nb__cl_stream *s = (nb__cl_stream *)(void *)room->bytes;
+    *s = (nb__cl_stream){.base.device = device, .queue = native ? native : d->own_queue, .wrapped = true};
     *out = &s->base;
     return NB_OK;
 }
@@ -199,6 +251,8 @@ static nb_status opencl_stream_new(nb_device *device, nb_stream **out, nb_err *e
 static void opencl_stream_free(nb_stream *stream) {
     nb__cl_stream *s = (nb__cl_stream *)stream;
     nb__cl_device *d = nb__cl_device_of(stream);
+    if (s->wrapped)
+        return;
     d->api->clFinish(s->queue);
     if (s->scratch) {
         d->api->clReleaseMemObject(s->scratch);
@@ -260,6 +314,8 @@ static void opencl_event_free(nb_event *event) {
 nb_status nb__cl_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *err) {
     nb__cl_stream *s = (nb__cl_stream *)stream;
     nb__cl_device *d = nb__cl_device_of(stream);
+    if (s->wrapped)
+        return nb_fail(err, NB_E_UNSUPPORTED, "this operation needs scratch memory, which a caller's queue has not");
     if (bytes > s->scratch_bytes) {
         if (s->scratch) { /* a queued kernel that uses it keeps it alive */
             d->api->clReleaseMemObject(s->scratch);
@@ -328,6 +384,7 @@ const nb_backend nb__backend_opencl = {
     .alloc_host = opencl_alloc_host,
     .free_host = opencl_free_host,
     .stream_new = opencl_stream_new,
+    .stream_wrap = opencl_stream_wrap,
     .stream_free = opencl_stream_free,
     .stream_sync = opencl_stream_sync,
     .stream_wait = opencl_stream_wait,

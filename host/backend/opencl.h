@@ -19,6 +19,7 @@
     X(clGetDeviceIDs)                                                                                                  \
     X(clGetDeviceInfo)                                                                                                 \
     X(clCreateContext)                                                                                                 \
+    X(clRetainContext)                                                                                                 \
     X(clReleaseContext)                                                                                                \
     X(clCreateCommandQueue)                                                                                            \
     X(clReleaseCommandQueue)                                                                                           \
@@ -111,17 +112,19 @@ typedef struct nb__cl_device {
     size_t index;
     cl_context context;
     unsigned features;
-    size_t max_group, local_memory, units, max_alloc, memory, limit;
+    size_t max_group, local_memory, max_alloc, memory, limit;
     size_t allocated;
     char *cache_dir; /* NULL: none */
     nb__cl_program *programs;
     nb__cl_kernel *kernels;
-    pthread_mutex_t lock; /* programs, kernels and their arguments, allocated */
+    cl_command_queue own_queue; /* of wrapped streams without a queue; made when it is first asked for */
+    pthread_mutex_t lock;       /* programs, kernels and their arguments, allocated, own_queue */
 } nb__cl_device;
 
 typedef struct nb__cl_stream {
     nb_stream base;
     cl_command_queue queue;
+    bool wrapped;   /* the caller's queue, in a room of his: it can own nothing */
     cl_mem scratch; /* of kernels; grows */
     size_t scratch_bytes;
 } nb__cl_stream;
@@ -130,7 +133,8 @@ static inline nb__cl_device *nb__cl_device_of(nb_stream *stream) {
     return (nb__cl_device *)stream->device;
 }
 
-/* Device memory that the stream's kernels may use until the next operation of the stream asks for it. */
+/* Device memory that the stream's kernels may use until the next operation of the stream asks for it. A caller's stream has
+ * none: what runs there (qgemm) brings its workspace. */
 nb_status nb__cl_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *err);
 
 /* ---- opencl_build.c ---- */

@@ -16,8 +16,8 @@ enum { MAX_BINARY = 256 << 20 };
 /* A cached binary: this, then the driver's bytes. */
 typedef struct cache_header {
     char magic[8];
-    char key[40];  /* hash of device, driver, options and source */
-    char body[40]; /* hash of the bytes */
+    char key[NB_HASH_TEXT];  /* hash of device, driver, options and source */
+    char body[NB_HASH_TEXT]; /* hash of the bytes */
 } cache_header;
 
 static const char cache_magic[8] = "NBCLBIN1";

@@ -10,12 +10,21 @@
 
 enum { MAX_PLATFORMS = 16 };
 
+/* A driver's text, with single spaces, cut to fit. */
+static void put_text(char *out, size_t cap, const char *text) {
+    size_t len = 0;
+    for (; *text && len + 1 < cap; text++)
+        if (*text != ' ' || (len > 0 && out[len - 1] != ' '))
+            out[len++] = *text;
+    out[len - (len > 0 && out[len - 1] == ' ')] = 0;
+}
+
 void nb__cl_device_text(const nb__cl_api *api, cl_device_id device, cl_device_info what, char *out, size_t cap) {
     char text[4096] = "";
     size_t bytes = 0;
     if (api->clGetDeviceInfo(device, what, sizeof text - 1, text, &bytes) != CL_SUCCESS)
         text[0] = 0;
-    snprintf(out, cap, "%.*s", (int)nb_min(cap, sizeof text), text);
+    put_text(out, cap, text);
 }
 
 void nb__cl_platform_text(const nb__cl_api *api, cl_platform_id platform, cl_platform_info what, char *out, size_t cap) {
@@ -23,7 +32,7 @@ void nb__cl_platform_text(const nb__cl_api *api, cl_platform_id platform, cl_pla
     size_t bytes = 0;
     if (api->clGetPlatformInfo(platform, what, sizeof text - 1, text, &bytes) != CL_SUCCESS)
         text[0] = 0;
-    snprintf(out, cap, "%.*s", (int)nb_min(cap, sizeof text), text);
+    put_text(out, cap, text);
 }
 
 size_t nb__cl_device_number(const nb__cl_api *api, cl_device_id device, cl_device_info what) {
@@ -66,7 +75,7 @@ static const char *type_name(size_t type) {
 }
 
 void nb__cl_describe(const nb__cl_api *api, const nb__cl_place *place, size_t index, nb_device_info *out) {
-    char platform[96], version[64], driver[64], extensions[700];
+    char platform[96], version[128], driver[64], extensions[600];
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "opencl:%zu", index);
     nb__cl_device_text(api, place->device, CL_DEVICE_NAME, out->model, sizeof out->model);
