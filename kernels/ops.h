@@ -256,6 +256,38 @@ struct nb_gptq_block_args {
     nb_mem loss; /* in and out, f32 [n] */
 };
 
+/* ---- quantization: coordinate descent ---- */
+
+/* One pass over stored columns first .. first + cols - 1 that lowers L_i = e_i H e_i^T of each row i, e = w - q, q =
+ * (code - zero) * scale, given g = e H. Changing q by d changes L by d H d^T - 2 g . d. A step is taken only where the change
+ * of L, computed in f32, is below 0; g is kept up to date inside the block.
+ *   With params, first each group, of which all columns stand in the block: where not symmetric, zero - 1 and then zero + 1 in
+ *     place of zero, if it is a code, then scale := scale + (g . c) / (c H c^T), c = code - zero, rounded to scale_type;
+ *   then each column in rising order: code := clamp(round((q + g / H[j][j]) / scale + zero)); H[j][j] = 0 is left alone.
+ * Every row is f32 sums in rising order. delta = q after - q before, differences of rounded products. */
+struct nb_descent_block_args {
+    size_t n, k, group, first, cols;
+    nb_mem g; /* f32 [n,k]; only columns of the block are read */
+    size_t ldg;
+    nb_mem h; /* f32 [k,k], symmetric */
+    size_t ldh;
+    unsigned bits;
+    bool symmetric, params;
+    nb_dtype scale_type;
+    nb_mem codes;         /* in and out, u8 [n,k] */
+    nb_mem scales, zeros; /* in and out, f32 [n, ceil(k/group)] */
+    nb_mem g_idx;         /* u32 [k], optional; not with params */
+    nb_mem delta;         /* out, f32 [n,cols] */
+    size_t ldd;
+};
+
+/* dst's row i := src's row i where after[i] is not below before[i]. */
+struct nb_keep_rows_args {
+    size_t rows, row_bytes;
+    nb_mem before, after; /* f32 [rows] */
+    nb_mem src, dst;      /* rows of row_bytes bytes, without gaps */
+};
+
 /* ---- quantization: channel scales ---- */
 
 /* out[j] = mean over rows of |x[i][j]|, summed in f64 in rising rows. */
