@@ -288,6 +288,29 @@ struct nb_keep_rows_args {
     nb_mem src, dst;      /* rows of row_bytes bytes, without gaps */
 };
 
+/* ---- quantization: half-quadratic (HQQ, Badri and Shaji, "Half-Quadratic Quantization of Large Machine Learning Models",
+ * 2023) ---- */
+
+/* Codes, scale and zero point of each group that make sum |w - q|^p small, p = 0.7, by half-quadratic splitting: the scale is
+ * that of the range of the values, and of the zero points that the iteration passes through the one of least sum |w - q| is
+ * kept. From zero = -min / scale, beta = 10, up to `iterations` times, as long as sum |w - q| (in f64) falls:
+ *   c = clamp(round(w / scale + zero)), q = (c - zero) scale, e = w - q,
+ *   d = sign(e) max(0, |e| - |e|^(p-1) / beta)                                                    (shrinkage)
+ *   zero = mean(c - (w - d) / scale), beta *= 1.01.
+ * With float_zeros zero points are real numbers and the range is [min w, max w]; else they are rounded and clamped to the codes
+ * wherever they are made, and the range includes 0. w / scale is w * (1 / scale), 1 / scale rounded. The scale is rounded to
+ * scale_type first; a group without range has scale 1 (or as group_range has it). */
+struct nb_hqq_args {
+    size_t n, k, group;
+    nb_mem w; /* f32 [n,k] */
+    size_t ldw;
+    unsigned bits, iterations;
+    bool float_zeros;
+    nb_dtype scale_type;
+    nb_mem codes;         /* out, u8 [n,k] */
+    nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
+};
+
 /* ---- quantization: channel scales ---- */
 
 /* out[j] = mean over rows of |x[i][j]|, summed in f64 in rising rows. */

@@ -23,7 +23,7 @@ typedef struct quantize_values {
 /* clang-format off */
 static const nb_opt opts[] = {
     {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write; it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other (default gptq)"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other (default gptq)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: most engines load it (default)"},

@@ -363,6 +363,8 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
     plan->method = nb_quantizer_by_name(name);
     if (!plan->method)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
+    if (!strcmp(name, "hqq") && o->symmetric)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "hqq moves zero points, which --sym has not; add --asym");
     plan->needs_data = plan->smooth || plan->method->needs_hessian;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
