@@ -96,6 +96,7 @@ nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) 
                               .order = r->options->order,
                               .scales = r->plan->scales,
                               .asym = r->plan->asym,
+                              .descent = r->options->descent,
                               .damp = r->options->damp,
                               .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
                               .damp_max = 1.0,

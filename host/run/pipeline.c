@@ -114,9 +114,9 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d asym %a damp %a ragged %d shard %llu", NB_VERSION_STRING,
+        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
                              o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
-                             (int)o->order, (int)r->plan->scales, r->plan->asym, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
+                             (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
         nb_hash_add_str(h, s.data);
