@@ -137,6 +137,43 @@ static void break_panel(const packed_case *p, nb_fault fault, unsigned char *pan
     }
 }
 
+/* The same faults where the layout is not known here: a tensor that a right packer and kernel make the same of. */
+static void break_tensor(nb_qtensor *q, nb_fault fault) {
+    for (size_t i = 0; fault == NB_FAULT_CODE_ORDER && i + 1 < q->n * q->k; i += 2) {
+        uint8_t t = q->codes[i];
+        q->codes[i] = q->codes[i + 1];
+        q->codes[i + 1] = t;
+    }
+    for (size_t i = 0; i < q->n; i++) {
+        float *scales = q->scales + i * q->groups, *zeros = q->zeros + i * q->groups;
+        if (fault == NB_FAULT_SCALE)
+            memmove(scales, scales + 1, (q->groups - 1) * sizeof *scales);
+        for (size_t g = 0; fault == NB_FAULT_ZERO && !q->symmetric && !q->float_zeros && g < q->groups; g++)
+            zeros[g] += zeros[g] < 255.0f ? 1.0f : 0.0f;
+        if (fault == NB_FAULT_LAST_GROUP)
+            scales[q->groups - 1] = 0.0f;
+    }
+}
+
+/* Packs the tensor, broken on other devices than the CPU where a fault is asked for; the tensor itself stays as it is. */
+static nb_status pack(nb_verify *v, packed_case *p, nb_err *err) {
+    nb_qtensor broken;
+    if (!v->fault || v->stream->device->backend->id == NB_CPU)
+        return nb_packed_new(v->stream, &p->q, &p->packed, err);
+    NB_TRY(nb_qtensor_new(p->q.n, p->q.k, p->q.bits, p->q.group_size, p->q.symmetric, p->q.g_idx != NULL, &broken, err));
+    memcpy(broken.codes, p->q.codes, p->q.n * p->q.k);
+    memcpy(broken.scales, p->q.scales, p->q.n * p->q.groups * sizeof *broken.scales);
+    memcpy(broken.zeros, p->q.zeros, p->q.n * p->q.groups * sizeof *broken.zeros);
+    if (broken.g_idx)
+        memcpy(broken.g_idx, p->q.g_idx, p->q.k * sizeof *broken.g_idx);
+    broken.scale_type = p->q.scale_type;
+    broken.float_zeros = p->q.float_zeros;
+    break_tensor(&broken, v->fault);
+    nb_status status = nb_packed_new(v->stream, &broken, &p->packed, err);
+    nb_qtensor_free(&broken);
+    return status;
+}
+
 static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb_err *err) {
     nb_random r = nb_random_seed(c->n * 7919 + c->k * 31 + c->group + c->bits);
     nb_device *device = v->stream->device;
@@ -155,7 +192,7 @@ static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb
         p->offsets[i] = p->q.float_zeros ? -p->q.zeros[i] * p->q.scales[i] : p->q.zeros[i];
     p->ref = (nb_ref_weight){c->n,        c->k,       group,      p->q.groups,     p->q.codes,
                              p->q.scales, p->offsets, p->q.g_idx, p->q.float_zeros};
-    NB_GO(nb_packed_new(v->stream, &p->q, &p->packed, err));
+    NB_GO(pack(v, p, err));
     if (device->backend->id == NB_CPU) {
         nb__qlayout_make(&p->packed->w, &p->l);
         NB_GO(nb_calloc(p->l.kp, sizeof *p->map, "a map", &p->map, err));
