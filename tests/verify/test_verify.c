@@ -87,6 +87,20 @@ Test(verify, wrong_kernels_of_every_operation_are_caught) {
     cr_assert_geq(with_inputs, 25);
 }
 
+/* The CPU as a device that does not share its memory with the host: all goes through uploads and downloads. */
+static void far_away(nb_stream *stream, const nb_kernel *row) {
+    nb_verify v = {.stream = stream, .every = row->op == NB_OP_qgemm || row->op == NB_OP_qgemm_i8 ? 97 : 7};
+    nb_err err = {0};
+    stream->device->unified = false;
+    cr_assert_eq(nb_verify_row(&v, row, &err), NB_OK, "%s: %s", row->name, err.text);
+    stream->device->unified = true;
+    cr_assert(v.cases > 0 && v.wrong == 0, "%s: %s", row->name, v.first);
+}
+
+Test(verify, memory_of_a_devices_own) {
+    each_row(far_away);
+}
+
 /* A write before, after, and up to the alignment of a guarded buffer is seen. */
 Test(verify, guards_see_overruns) {
     nb_device_options options = {.threads = 1};
