@@ -129,6 +129,9 @@ nb_status nb_case_floats(nb_case *c, nb_role role, nb_mem *field, size_t rows, s
 void nb_case_alias(nb_case *c, nb_mem *field);
 void nb_case_fill(nb_case *c, float *p, size_t rows, size_t cols, size_t ld, nb_filling fill);
 
+/* Random blocks of a stored type, any that nb_to_f32 reads; the largest value of each is between 2^-6 and 64. */
+void nb_case_stored(nb_case *c, nb_dtype type, size_t blocks, unsigned char *p);
+
 /* ---- the table (verify_table.c) ---- */
 
 /* A fault of arguments that stands for a wrong kernel: it leaves out the last column, takes another group's scale... */

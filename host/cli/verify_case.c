@@ -26,6 +26,23 @@ void nb_case_fill(nb_case *c, float *p, size_t rows, size_t cols, size_t ld, nb_
         }
 }
 
+/* Random bytes, again and again until their values are of use: that holds for every type, wherever its scales stand. */
+void nb_case_stored(nb_case *c, nb_dtype type, size_t blocks, unsigned char *p) {
+    const nb_dtype_info *t = nb_dtype_get(type);
+    float values[256];
+    for (size_t b = 0; b < blocks; b++, p += t->block_bytes)
+        for (double most = 0; !(most >= 0x1p-6 && most <= 64);) {
+            for (size_t i = 0; i < t->block_bytes; i++)
+                p[i] = (unsigned char)nb_random_u32(&c->random);
+            nb__to_f32_plain(type, p, t->block_elems, values);
+            most = 0;
+            for (size_t i = 0; i < t->block_elems; i++)
+                most = fmax(most, fabs((double)values[i]));
+            for (size_t i = 0; i < t->block_elems; i++)
+                most = isfinite(values[i]) ? most : INFINITY;
+        }
+}
+
 /* ---- arrays ---- */
 
 static void array_free(nb_case *c, nb_case_array *t) {
