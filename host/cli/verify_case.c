@@ -226,11 +226,12 @@ static void move_element(nb_case *c, nb_case_array *t) {
         return;
     size_t i = nb_random_below(&c->random, (uint32_t)t->rows), j = nb_random_below(&c->random, (uint32_t)t->cols);
     unsigned char *p = t->back + (i * t->ld + j) * t->size;
-    if (t->role == NB_ROLE_EXACT) {
+    double bound = t->role == NB_ROLE_EXACT ? 0 : t->bound[i * t->cols + j];
+    if (bound == 0 || t->size == 1) {
         *p ^= 1;
         return;
     }
-    double y = t->y[i * t->cols + j] + 1.5 * t->bound[i * t->cols + j];
+    double y = t->y[i * t->cols + j] + 1.5 * bound;
     float f = (float)y;
     memcpy(p, t->size == 8 ? (const void *)&y : &f, t->size);
 }

@@ -138,58 +138,102 @@ void nb_ref_keep_rows(const struct nb_keep_rows_args *a, const nb_error_model *e
 
 /* ---- hqq ---- */
 
-/* One group under a zero point: its codes (where asked), sum |w - q|, and the mean that the next zero point comes from. */
-static double look(const struct nb_hqq_args *a, const float *w, size_t count, float scale, float zero, float beta,
-                   uint8_t *codes, float *mean) {
+/* A zero point, and how far from it that of a right kernel may lie: not at all until an error is shrunk, as elements are f32 and
+ * the check's numbers are such that sums of them in f64 round in no order; then by what a power to 4 ulp gives. */
+typedef struct point {
+    float zero;
+    double off;
+} point;
+
+/* What one group is like under a zero point. */
+typedef struct view {
+    double error;  /* sum |w - q| */
+    double margin; /* least distance of w / scale + zero from where its code changes */
+    float mean;    /* that the next zero point comes from */
+    double off;    /* of the mean */
+} view;
+
+/* The shrinkage has a slope of at most 1 + 0.3 |e|^-1.3 / beta, which is how it hands on the offset of the zero point; each
+ * power adds 8 u of itself, and what is rounded anew from another zero point 4 u of its size. */
+static view look(const struct nb_hqq_args *a, const float *w, size_t count, float scale, point at, float beta, uint8_t *codes) {
     float inverse = 1 / scale, top = (float)((1u << a->bits) - 1u);
-    double error = 0, sum = 0;
+    view v = {.margin = INFINITY};
+    double sum = 0, slope = 0, fresh = 0;
     for (size_t j = 0; j < count; j++) {
-        float c = clamp(rintf(w[j] * inverse + zero), top), d = w[j] - (c - zero) * scale, size = fabsf(d);
-        float shrunk = size > 0 ? size - powf(size, -0.3f) / beta : 0;
-        float keep = shrunk > 0 ? copysignf(shrunk, d) : 0;
-        error += (double)size;
+        float x = w[j] * inverse + at.zero, c = clamp(rintf(x), top), d = w[j] - (c - at.zero) * scale, size = fabsf(d);
+        float power = size > 0 ? powf(size, -0.3f) / beta : 0, keep = size > power ? copysignf(size - power, d) : 0;
+        bool shrunk = size > 0 && size > power * 0.999f;
+        v.error += (double)size;
         sum += (double)(c - (w[j] - keep) * inverse);
+        if (shrunk)
+            slope += 1 + 0.3 * (double)power / (double)size;
+        if (shrunk || at.off > 0)
+            fresh += (8 * (double)power + 2 * (double)size) * (double)inverse + 4 * (fabs((double)c) + fabs((double)x));
+        if (x > -1 && x < top + 1)
+            v.margin = fmin(v.margin, fabs((double)x - floor((double)x) - 0.5));
         if (codes)
             codes[j] = (uint8_t)c;
     }
-    *mean = (float)(sum / (double)count);
-    return error;
+    v.mean = (float)(sum / (double)count);
+    v.off = (slope * at.off + fresh * NB_U) / (double)count + (fresh > 0 ? NB_U * fabs((double)v.mean) : 0);
+    return v;
 }
 
-static void one_group(const struct nb_hqq_args *a, const float *w, size_t count, uint8_t *codes, float *scale, float *zero) {
-    float min = w[0], max = w[0], top = (float)((1u << a->bits) - 1u), mean, beta = 10;
+/* The next zero point; where it is rounded to a whole number, an offset that may cross over makes it anything. */
+static point next_zero(const struct nb_hqq_args *a, const view *v) {
+    float top = (float)((1u << a->bits) - 1u);
+    if (a->float_zeros)
+        return (point){v->mean, v->off};
+    double tie = fabs((double)v->mean - floor((double)v->mean) - 0.5);
+    return (point){clamp(rintf(v->mean), top), v->off > 0 && tie <= v->off ? INFINITY : 0};
+}
+
+static point one_group(const struct nb_hqq_args *a, const float *w, size_t count, uint8_t *codes, float *scale) {
+    float min = w[0], max = w[0], top = (float)((1u << a->bits) - 1u), beta = 10;
+    point best = {0, 0};
     for (size_t j = 1; j < count; j++) {
         min = w[j] < min ? w[j] : min;
         max = w[j] > max ? w[j] : max;
     }
     if (a->float_zeros) {
         *scale = max > min ? nb_ref_round_scale((max - min) / top, a->scale_type) : 1;
-        *zero = -min / *scale;
+        best.zero = -min / *scale;
     } else {
         nb_ref_grid grid = {a->bits, false, a->scale_type};
-        nb_ref_range(w, 1, count, &grid, scale, zero);
+        nb_ref_range(w, 1, count, &grid, scale, &best.zero);
     }
-    double best = look(a, w, count, *scale, *zero, beta, NULL, &mean);
+    view seen = look(a, w, count, *scale, best, beta, NULL);
     for (unsigned i = 0; i < a->iterations; i++) {
-        float next = a->float_zeros ? mean : clamp(rintf(mean), top);
+        point next = next_zero(a, &seen);
         beta = beta * 1.01f;
-        double error = look(a, w, count, *scale, next, beta, NULL, &mean);
-        if (!(error < best))
+        view v = look(a, w, count, *scale, next, beta, NULL);
+        double doubt = (next.off + best.off) * (double)*scale * (double)count;
+        if (next.off > 0 && (v.margin <= next.off || fabs(v.error - seen.error) <= doubt))
+            best.off = INFINITY; /* another code or another choice may be right as well */
+        if (!(v.error < seen.error) || isinf(best.off))
             break;
-        best = error;
-        *zero = next;
+        best = next;
+        seen = v;
     }
-    look(a, w, count, *scale, *zero, beta, codes, &mean);
+    look(a, w, count, *scale, best, beta, codes);
+    return best;
 }
 
-/* Bit for bit: elements are f32, and the check's numbers are such that sums of them in f64 round in no order. */
+/* Codes and zero points are bounded outputs (mostly by nothing at all), scales exact ones. */
 void nb_ref_hqq(const struct nb_hqq_args *a, const nb_error_model *e, const nb_ref_out *out) {
     size_t groups = (a->k + a->group - 1) / a->group;
-    (void)e, (void)out;
+    (void)e;
     for (size_t i = 0; i < a->n; i++)
         for (size_t g = 0; g < groups; g++) {
             size_t first = g * a->group, count = a->k - first < a->group ? a->k - first : a->group;
-            one_group(a, nb_host_f32(a->w) + i * a->ldw + first, count, (uint8_t *)nb_host(a->codes) + i * a->k + first,
-                      nb_host_f32(a->scales) + i * groups + g, nb_host_f32(a->zeros) + i * groups + g);
+            uint8_t codes[NB_REF_MOST_COLUMNS];
+            point p = one_group(a, nb_host_f32(a->w) + i * a->ldw + first, count, codes,
+                                nb_host_f32(a->scales) + i * groups + g);
+            for (size_t j = 0; j < count; j++) {
+                out[0].y[i * a->k + first + j] = codes[j];
+                out[0].bound[i * a->k + first + j] = isinf(p.off) ? INFINITY : 0;
+            }
+            out[1].y[i * groups + g] = (double)p.zero;
+            out[1].bound[i * groups + g] = p.off;
         }
 }
