@@ -128,6 +128,7 @@ static int run(int argc, char **argv) {
         return code;
     nb_err err = {0};
     report r = {.o = &o, .list = json_array()};
+    double start = now();
     nb_status status = verify_all(&o, &r, &err), printed;
     if (o.common.json) {
         printed = nb_cli_json(
@@ -136,8 +137,8 @@ static int run(int argc, char **argv) {
                       (json_int_t)r.skipped, "unchecked", (json_int_t)r.unchecked, "rows", r.list),
             status == NB_OK ? &err : NULL);
     } else {
-        printf("%zu passed, %zu failed, %zu skipped, %zu without a check here\n", r.passed,
-               r.failed, r.skipped, r.unchecked);
+        printf("%zu passed, %zu failed, %zu skipped, %zu without a check here, %.0f s\n", r.passed,
+               r.failed, r.skipped, r.unchecked, now() - start);
         printed = nb_cli_flush(status == NB_OK ? &err : NULL);
     }
     json_decref(r.list);
