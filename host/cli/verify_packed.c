@@ -497,7 +497,7 @@ nb_status nb_verify_packed(nb_verify *v, const nb_kernel *row, nb_err *err) {
                         continue;
                     for (size_t x = 0; x < FILL_COUNT; x++) {
                         c.fill = (filling)x;
-                        if (v->every && (turn * FILL_COUNT + x) % v->every)
+                        if (!nb_verify_takes(v, turn * FILL_COUNT + x))
                             continue;
                         NB_TRY(walk_weight(v, row, &c, turn + x, err));
                     }
