@@ -14,6 +14,7 @@
 #include "host/model/forward.h"
 #include "host/run/calibration.h"
 #include "host/quant/awq.h"
+#include "host/run/learn.h"
 #include "host/run/output.h"
 #include "host/run/smooth.h"
 
@@ -31,7 +32,9 @@ typedef struct run {
     nb_windows windows;
     nb_forward *forward;
     nb_mem hidden, work;
-    nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric */
+    nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric or rounding is learned */
+    nb_mem block_input;              /* learned rounding: hidden before the block in work */
+    nb_learn_report learned;         /* of the block in work */
     nb_journal journal;
     double started;
     /* of the block in work */
@@ -201,7 +204,12 @@ static nb_status quantize_linear(run *r, const nb_plan_item *it, const nb_quant_
     if (r->channel_scale.base)
         NB_GO(scale_matrix(r, w, it->n, it->k, (nb_mem){0}, r->channel_scale, err));
     NB_GO(r->plan->method->run(r->stream, w, it->n, it->k, stats, &qo, &q, &rep, err));
-    NB_GO(keep_packed(r, it, &q, w, &clamped, err));
+    if (r->plan->learn) { /* packed when the block has been learned */
+        r->quantized[it->lin] = q;
+        q = (nb_qtensor){0};
+    } else {
+        NB_GO(keep_packed(r, it, &q, w, &clamped, err));
+    }
     sample_memory(r);
     tell_report(r, it, &rep, clamped);
     r->result->zeros_clamped += clamped;
@@ -393,6 +401,8 @@ static nb_status on_tap(run *r, nb_tap tap, nb_mem x, nb_mem exact, size_t rows,
 }
 
 static void forget_block(run *r) {
+    for (int l = 0; l < NB_LIN_COUNT; l++)
+        nb_qtensor_free(&r->quantized[l]);
     for (size_t i = 0; i < r->n_tensors; i++)
         nb_free(r->tensors[i].data);
     memset(r->tensors, 0, sizeof r->tensors);
@@ -426,17 +436,18 @@ static nb_status run_stage(run *r, nb_block *block, nb_block *original, nb_tap t
     NB_TRY(nb_forward_stage(r->forward, block, tap, r->hidden, r->work, samples, length, &x, &k, err));
     if (!quantize || tap == NB_TAP_COUNT)
         return NB_OK;
-    if (block->layer == 0 && tap == NB_TAP_ATTN_IN)
+    if ((block->layer == 0 && tap == NB_TAP_ATTN_IN) || r->plan->asym <= 0)
         exact = (nb_mem){0};
     return on_tap(r, tap, x, exact, samples * length, k, block, err);
 }
 
-/* The stages of one block; what the taps did is counted by them. The original's block goes along where it has a stream. */
-static nb_status run_stages(run *r, nb_block *block, bool quantize, nb_err *err) {
+/* The stages of one block; what the taps did is counted by them. With `both` the original's block goes along where it has a
+ * stream. */
+static nb_status run_stages(run *r, nb_block *block, bool quantize, bool both, nb_err *err) {
     double t0 = now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
     nb_block copy = {0}, *original = NULL;
     nb_status status = NB_OK;
-    if (r->exact_hidden.base) {
+    if (both && r->exact_hidden.base) {
         NB_TRY(nb_block_load(r->model, r->stream, block->layer, &copy, err));
         original = &copy;
     }
@@ -450,12 +461,54 @@ static nb_status run_stages(run *r, nb_block *block, bool quantize, nb_err *err)
     return status;
 }
 
+/* Learned tensors into the part file and into the block. */
+static nb_status keep_learned(run *r, nb_block *block, nb_err *err) {
+    for (int l = 0; l < NB_LIN_COUNT; l++) {
+        const nb_plan_item *it = item_of(r, block->layer, (nb_lin)l);
+        nb_qtensor *q = &r->quantized[l];
+        size_t clamped = 0;
+        nb_mem w;
+        if (it->skip)
+            continue;
+        NB_TRY(nb_alloc_array(r->device, it->n * it->k, sizeof(float), &w, err));
+        nb_status status = upload_dequantized(r, q, w, err);
+        if (status == NB_OK)
+            status = keep_packed(r, it, q, w, &clamped, err);
+        nb_block_set_dense(r->device, block, (nb_lin)l, w);
+        NB_TRY(nb_err_at(err, status, NULL, it->name));
+        r->result->zeros_clamped += clamped;
+    }
+    return NB_OK;
+}
+
+/* Learned rounding of the block that was just quantized, and its output anew. */
+static nb_status learn_block(run *r, nb_block *block, nb_err *err) {
+    size_t bytes = r->windows.samples * r->windows.seq_len * nb_model_hparams(r->model)->hidden * sizeof(float);
+    nb_learn_job job = {.model = r->model, .stream = r->stream, .input = r->block_input, .target = r->exact_hidden,
+                        .samples = r->windows.samples, .length = r->windows.seq_len, .batch = r->options->batch,
+                        .iterations = r->options->iterations, .rate = r->options->rate, .seed = r->options->seed};
+    double t0 = now();
+    NB_TRY(nb_learn_block(&job, block, r->quantized, &r->learned, err));
+    sample_memory(r);
+    NB_TRY(keep_learned(r, block, err));
+    json_object_set_new(r->report, "learned", json_pack("{s:f, s:f, s:b}", "before", r->learned.before, "after",
+                                                        r->learned.after, "kept", (int)r->learned.kept));
+    r->result->solve_seconds += now() - t0;
+    NB_TRY(nb_copy(r->stream, r->hidden, r->block_input, bytes, err));
+    return run_stages(r, block, false, false, err);
+}
+
 static nb_status quantize_block(run *r, size_t layer, nb_err *err) {
     if (!r->plan->needs_data)
         return quantize_block_plain(r, layer, err);
+    size_t bytes = r->windows.samples * r->windows.seq_len * nb_model_hparams(r->model)->hidden * sizeof(float);
     nb_block block;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
-    nb_status status = run_stages(r, &block, true, err);
+    nb_status status = r->plan->learn ? nb_copy(r->stream, r->block_input, r->hidden, bytes, err) : NB_OK;
+    if (status == NB_OK)
+        status = run_stages(r, &block, true, true, err);
+    if (status == NB_OK && r->plan->learn)
+        status = learn_block(r, &block, err);
     nb_block_free(r->device, &block);
     return status;
 }
@@ -537,7 +590,7 @@ static nb_status replay_block(run *r, size_t layer, nb_err *err) {
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
     NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(run_stages(r, &block, false, err));
+    NB_GO(run_stages(r, &block, false, true, err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
@@ -549,7 +602,12 @@ out:
 
 static void tell_progress(run *r, size_t done, bool resumed) {
     nb_run_progress p = {.block = done, .blocks = nb_model_hparams(r->model)->layers, .seconds = now() - r->started,
-                         .loss = r->loss_count ? r->loss_sum / (double)r->loss_count : -1.0, .resumed = resumed};
+                         .loss = r->loss_count ? r->loss_sum / (double)r->loss_count : -1.0, .resumed = resumed,
+                         .learned_before = -1.0, .learned_after = -1.0};
+    if (r->plan->learn && !resumed) {
+        p.learned_before = r->learned.before;
+        p.learned_after = r->learned.after;
+    }
     sample_memory(r);
     if (r->hooks->progress)
         r->hooks->progress(r->hooks->ctx, &p);
@@ -594,7 +652,9 @@ static nb_status embed_windows(run *r, nb_err *err) {
     for (size_t at = 0; at < tokens; at += r->windows.seq_len)
         NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
                                 nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
-    if (r->plan->asym > 0) {
+    if (r->plan->learn)
+        NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->block_input, err));
+    if (r->plan->asym > 0 || r->plan->learn) {
         NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->exact_hidden, err));
         NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
         NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
@@ -615,8 +675,9 @@ static nb_status fingerprint(run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
-                             o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
+        status = nb_str_addf(&s, err, "%s %s %s iterations %zu batch %zu rate %a bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
+                             o->method, r->plan->config.format, r->plan->learn ? o->iterations : 0, r->plan->learn ? o->batch : 0,
+                             r->plan->learn ? o->rate : 0.0, o->bits, (long long)r->plan->group_size, o->symmetric,
                              (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
@@ -772,6 +833,7 @@ out:
     if (r.device) {
         nb_release(r.device, &r.work);
         nb_release(r.device, &r.hidden);
+        nb_release(r.device, &r.block_input);
         nb_release(r.device, &r.exact_work);
         nb_release(r.device, &r.exact_hidden);
     }

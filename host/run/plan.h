@@ -25,7 +25,7 @@ void nb_override_free(nb_override *o);
 /* What the user asked for. Strings are borrowed. */
 typedef struct nb_run_options {
     const char *model, *out;
-    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name */
+    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround" */
     const char *format;      /* a name of nb_schemes */
     const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
     const char *calib;       /* a file, or "self" */
@@ -38,6 +38,8 @@ typedef struct nb_run_options {
     const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
     double damp;
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
+    size_t iterations, batch; /* learned rounding: steps for a block, windows in a step */
+    double rate;             /* ... length of its first step; 0: 1 / iterations */
     unsigned descent;        /* GPTQ: sweeps of coordinate descent at the end */
     size_t samples, seq_len;
     uint64_t seed;
@@ -67,6 +69,7 @@ typedef struct nb_plan {
     const nb_quantizer *method; /* of "awq+gptq" the second, of "awq" rounding to nearest */
     const char *method_name;    /* as asked for */
     bool smooth;         /* AWQ channel scales first */
+    bool learn;          /* learned rounding of the whole block at last */
     double asym;         /* part of asymmetric calibration; 0 where the method has none */
     bool needs_data;     /* a calibration pass */
     nb_scale_rule scales;
