@@ -1,6 +1,7 @@
 /* Arguments of each operation. Matrices are row-major; a leading dimension (ld*) is the distance of rows in elements
  * and at least the row's length. [n, k] names shape; f32 is IEEE binary32. Buffers may not overlap unless said.
- * Optional buffers are absent where base is NULL. */
+ * Optional buffers are absent where base is NULL. Data is aligned to its elements, not to more. Where there are no rows or no
+ * columns there is nothing to do, and that is fine. What lies between the rows of a matrix is neither used nor written. */
 #ifndef NB_OPS_H
 #define NB_OPS_H
 
