@@ -9,8 +9,9 @@
 #define OFFSET 0.5f
 #define LEAST_END 0.5f
 #define MOST_END 1.5f
-/* Of a step: where a value stands that is to be rounded to a code but lies past its half step. */
-#define INSIDE 0.499f
+/* In steps: values as near as that to their code are rounded to it; others stand so far from it. */
+#define NEAREST 0.499f
+#define ELSEWHERE 0.25f
 
 struct nb_learned {
     nb_stream *stream;
@@ -46,7 +47,7 @@ static nb_status allocate(nb_learned *l, nb_err *err) {
     return nb_alloc_array(l->device, l->n, l->k, &l->codes, err);
 }
 
-/* What is rounded: w drawn to within half a step of q. Past the ends of the grid w stays where it is: it is clamped there. */
+/* What is rounded: w where q is its nearest code or it lies past the grid's end; else a value on w's side of q. */
 static void base_values(const nb_qtensor *q, const float *w, float *b) {
     float top = (float)((1u << q->bits) - 1u);
     for (size_t i = 0; i < q->n; i++)
@@ -54,7 +55,7 @@ static void base_values(const nb_qtensor *q, const float *w, float *b) {
             size_t at = i * q->k + j, p = i * q->groups + j / q->group_size;
             float scale = q->scales[p], code = (float)q->codes[at], value = (code - q->zeros[p]) * scale, e = w[at] - value;
             bool low = code == 0.0f && e < 0.0f, high = code == top && e > 0.0f;
-            b[at] = low || high ? w[at] : value + fmaxf(-INSIDE * scale, fminf(INSIDE * scale, e));
+            b[at] = low || high || fabsf(e) <= NEAREST * scale ? w[at] : value + copysignf(ELSEWHERE * scale, e);
         }
 }
 
