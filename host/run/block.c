@@ -85,6 +85,7 @@ static nb_status run_stage(nb_run *r, nb_block *block, nb_block *original, nb_ta
     NB_TRY(nb_forward_stage(r->forward, block, tap, r->hidden, r->work, samples, length, &x, &k, err));
     if (!quantize || tap == NB_TAP_COUNT)
         return NB_OK;
+    r->tap_x[tap] = x;
     if ((block->layer == 0 && tap == NB_TAP_ATTN_IN) || r->plan->asym <= 0)
         exact = (nb_mem){0};
     return on_tap(r, tap, x, exact, samples * length, k, block, err);

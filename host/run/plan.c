@@ -297,7 +297,7 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
         if (o->descent && !it->skip && plan->method->needs_hessian) /* a gradient, and half of one inside a sweep */
             plan->flop += (double)o->descent * 3.0 * n * k * k;
-        if (plan->smooth && hp->family->lins[it->lin].norm_fold)
+        if (plan->smooth)
             plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
         if (plan->learn) /* forward, and back by inputs and by weights */
             plan->flop += 6.0 * (double)o->iterations * (double)o->batch * (double)o->seq_len * n * k + 4.0 * tokens * n * k;
