@@ -14,7 +14,7 @@ typedef struct quantize_values {
     nb_common common;
     const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *kernel_filter;
     int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch;
-    double damp, asym_calib, rate;
+    double damp, asym_calib, rate, budget;
     bool symmetric, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
 } quantize_values;
@@ -23,7 +23,8 @@ typedef struct quantize_values {
 /* clang-format off */
 static const nb_opt opts[] = {
     {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write; it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ (default gptq)"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ; best: what measured best for the bits and the --budget (default gptq)"},
+    {"budget", 0, NB_OPT_NUMBER, AT(budget), "SECONDS", NULL, 0, 1000000000, "best: computing may take so long by the estimate of --dry-run; 0: any (default 0)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: most engines load it (default)"},
@@ -220,6 +221,13 @@ static nb_status quantize(const quantize_values *v, const nb_model *model, const
     return status;
 }
 
+static nb_status settle_best(const quantize_values *v, const nb_model *model, nb_run_options *o, nb_err *err) {
+    double rate = 0;
+    if (!strcmp(o->method, "best") && v->budget > 0)
+        NB_TRY(nb_measure_flops(v->device, (unsigned)v->threads, &rate, err));
+    return nb_best_options(model, o, v->budget, rate, err);
+}
+
 static nb_status execute(const quantize_values *v, const char *path, nb_err *err) {
     nb_override *overrides = NULL;
     nb_run_options o = {0};
@@ -229,6 +237,7 @@ static nb_status execute(const quantize_values *v, const char *path, nb_err *err
     NB_GO(nb_calloc(NB_OPT_MAX_LIST, sizeof *overrides, "overrides", &overrides, err));
     NB_GO(to_options(v, path, overrides, &o, err));
     NB_GO(nb_model_open(path, &model, err));
+    NB_GO(settle_best(v, model, &o, err));
     NB_GO(nb_plan_make(model, &o, &plan, err));
     NB_GO(v->dry_run ? dry_run(v, &plan, err) : quantize(v, model, &plan, &o, err));
 out:

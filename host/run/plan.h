@@ -25,7 +25,7 @@ void nb_override_free(nb_override *o);
 /* What the user asked for. Strings are borrowed. */
 typedef struct nb_run_options {
     const char *model, *out;
-    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround" */
+    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround"; "best" */
     const char *format;      /* a name of nb_schemes */
     const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
     const char *calib;       /* a file, or "self" */
@@ -87,6 +87,10 @@ typedef struct nb_plan {
  * format can hold. */
 nb_status nb_plan_make(const nb_model *model, const nb_run_options *options, nb_plan *out, nb_err *err);
 void nb_plan_free(nb_plan *plan);
+
+/* Where the method is "best", puts in its place what is recommended for these bits and this format, of those whose computing takes
+ * at most `seconds` at `flops` FLOP/s; seconds <= 0: any. */
+nb_status nb_best_options(const nb_model *model, nb_run_options *o, double seconds, double flops, nb_err *err);
 
 /* FLOP/s of the device's dense product right now, by a short measurement; for time estimates. */
 nb_status nb_measure_flops(const char *device, unsigned threads, double *out, nb_err *err);
