@@ -76,7 +76,7 @@ static nb_status load_linear(const nb_model *m, nb_stream *stream, size_t layer,
     return NB_OK;
 }
 
-nb_status nb__load_vector(nb_stream *stream, const nb_view *v, nb_mem *out, nb_err *err) {
+nb_status nb__load_vector(nb_stream *stream, const nb_view *v, double offset, nb_mem *out, nb_err *err) {
     size_t count = nb_view_count(v), bytes;
     float *x = NULL;
     NB_TRY(nb__view_finite(v, err));
@@ -85,6 +85,8 @@ nb_status nb__load_vector(nb_stream *stream, const nb_view *v, nb_mem *out, nb_e
     nb_status status;
     NB_GO(nb_calloc(count, sizeof *x, "a norm's weight", &x, err));
     nb_to_f32(v->dtype, v->data, count, x);
+    for (size_t i = 0; i < count && offset != 0; i++)
+        x[i] += (float)offset;
     NB_GO(nb_alloc(stream->device, bytes, out, err));
     NB_GO(nb_upload(stream, *out, x, bytes, err));
     NB_GO(nb_sync(stream, err));
@@ -107,8 +109,10 @@ static nb_status check_layer(const nb_model *m, size_t layer, nb_err *err) {
 
 static nb_status load_parts(const nb_model *m, nb_stream *stream, nb_block *b, nb_err *err) {
     NB_TRY(check_layer(m, b->layer, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].attn_norm, &b->attn_norm, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].mlp_norm, &b->mlp_norm, err));
+    const nb__layer *l = &m->layers[b->layer];
+    for (nb_norm n = 0; n < NB_NORM_COUNT; n++)
+        if (l->norm[n])
+            NB_TRY(nb__load_vector(stream, l->norm[n], m->hp.norm_offset, &b->norm[n], err));
     for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
         NB_TRY(load_linear(m, stream, b->layer, lin, &b->lin[lin], err));
     return NB_OK;
@@ -139,8 +143,8 @@ static void drop_weight(nb_device *device, nb_linear *lin) {
 void nb_block_free(nb_device *device, nb_block *b) {
     for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
         drop_weight(device, &b->lin[lin]);
-    nb_release(device, &b->attn_norm);
-    nb_release(device, &b->mlp_norm);
+    for (nb_norm n = 0; n < NB_NORM_COUNT; n++)
+        nb_release(device, &b->norm[n]);
 }
 
 void nb_block_set_dense(nb_device *device, nb_block *b, nb_lin lin, nb_mem w) {

@@ -45,7 +45,8 @@ typedef struct nb_linear {
 typedef struct nb_block {
     size_t layer;
     nb_linear lin[NB_LIN_COUNT];
-    nb_mem attn_norm, mlp_norm; /* f32 [hidden] */
+    nb_mem norm[NB_NORM_COUNT]; /* f32 [hidden], q and k [head_dim], whole weights (the family's offset is in them); absent where
+                                 * the family has none */
 } nb_block;
 
 nb_status nb_block_load(const nb_model *model, nb_stream *stream, size_t layer, nb_block *out, nb_err *err);

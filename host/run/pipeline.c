@@ -336,11 +336,12 @@ static nb_status fold_channels(run *r, nb_block *block, nb_tap tap, nb_mem x, si
     float *norm = NULL;
     nb_dtype type;
     nb_status status;
+    float offset = (float)nb_model_hparams(r->model)->family->norm_offset;
     NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->norm_names[tap], sizeof r->norm_names[tap], &type, err));
     NB_GO(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
     NB_GO(nb_norm_download(r->stream, block, tap, k, norm, err));
-    nb_awq_fold(norm, s, k, type);
-    NB_GO(nb_norm_pack(norm, k, type, &r->tensors[r->n_tensors], err));
+    nb_awq_fold(norm, s, k, type, offset);
+    NB_GO(nb_norm_pack(norm, k, type, offset, &r->tensors[r->n_tensors], err));
     r->prefixes[r->n_tensors++] = r->norm_names[tap];
     NB_GO(nb_norm_upload(r->stream, block, tap, k, norm, err));
     NB_GO(nb_forward_norm(r->forward, block, tap, r->hidden, rows, x, err));
@@ -492,6 +493,8 @@ static nb_status restore_norm(run *r, nb_block *block, nb_tap tap, const nb_ckpt
         return nb_fail_at(err, NB_E_INPUT, v->path, full, "is not of the shape and type of this run");
     NB_TRY(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
     nb_to_f32(v->dtype, v->data, k, norm);
+    for (size_t i = 0; i < k; i++)
+        norm[i] += (float)nb_model_hparams(r->model)->family->norm_offset;
     nb_status status = nb_norm_upload(r->stream, block, tap, k, norm, err);
     nb_free(norm);
     return status;

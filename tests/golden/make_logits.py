@@ -2,6 +2,8 @@
 """Logits of the golden models from Transformers, float32, eager attention (pins: requirements-heavy.txt).
 
     make_logits.py tiny                  logits/<model>.safetensors for models/* and gguf/llama-*.gguf
+    make_logits.py gemma3                logits/gemma3-*.safetensors
+    make_logits.py gemma3-270m HF        logits/gemma-3-270m-q4_k_m.safetensors; HF: the GGUF as a directory
     make_logits.py smollm2 MODEL.gguf    logits/smollm2-135m-q4_1.safetensors
 
 Tensors of a file, for each prompt p = 0, 1, ...:
@@ -124,7 +126,46 @@ def smollm2(path):
     save("smollm2-135m-q4_1", run(m, [tok.encode(p).ids for p in PROMPTS], sample))
 
 
+def gemma3():
+    """gemma3-bf16 as Transformers reads it, and with the scale of q k^T that the GGUF stands for. BF16 values are exact in F16
+    but for the smallest, which F16 rounds: the GGUF's logits are of the rounded matrices."""
+    from transformers import AutoModelForCausalLM
+    g = np.random.Generator(np.random.PCG64(13))
+    ids = [int(i) for i in g.integers(4, 288, 40)]
+    d = os.path.join(HERE, "models", "gemma3-bf16")
+    m = AutoModelForCausalLM.from_pretrained(d, dtype=torch.float32, attn_implementation="eager").eval()
+    save("gemma3-bf16", run(m, [ids]))
+    m = AutoModelForCausalLM.from_pretrained(d, dtype=torch.float32, attn_implementation="eager", query_pre_attn_scalar=16).eval()
+    with torch.no_grad():
+        for p in m.parameters():
+            if p.ndim == 2:
+                p.copy_(p.half().float())
+    save("gemma3-f16", run(m, [ids]))
+
+
+def gemma3_270m(path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    tok = AutoTokenizer.from_pretrained(path)
+    m = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+    g = np.random.Generator(np.random.PCG64(14))
+    sample = np.sort(g.choice(262144, 256, replace=False))
+    long = tok("\n".join(PROMPTS * 6)).input_ids
+    assert len(long) > m.config.sliding_window + 64
+    out = run(m, [tok(p).input_ids for p in PROMPTS[:2]], sample)
+    with torch.no_grad():  # past the window; the last 8 positions
+        y = m(torch.tensor([long])).logits[0, -8:].numpy()
+    out["long.ids"] = np.array(long, np.int32)
+    out["long.logits"] = np.ascontiguousarray(y[:, sample])
+    out["long.maxabs"] = np.abs(y).max(axis=1)
+    out["long.argmax"] = y.argmax(axis=1).astype(np.int32)
+    save("gemma-3-270m-q4_k_m", out)
+
+
 if sys.argv[1] == "tiny":
     tiny()
+elif sys.argv[1] == "gemma3":
+    gemma3()
+elif sys.argv[1] == "gemma3-270m":
+    gemma3_270m(sys.argv[2])
 else:
     smollm2(sys.argv[2])
