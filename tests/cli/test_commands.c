@@ -219,3 +219,24 @@ Test(commands, formats_and_folded_norms_keep_the_model) {
     cr_assert_eq(shell("$N quantize %s -o x --format awq --bits 3", common), 2);
     cr_assert_eq(shell("$N quantize %s -o x --format awq --checkpoint-format gptq_v2", common), 2);
 }
+
+/* The same where files hold norms less 1 (Gemma), from a directory and from a GGUF, which holds them whole; and a copy is the
+ * model itself. K = 48 and 80. */
+Test(commands, norms_with_an_offset_keep_the_model) {
+    static const char *const sources[] = {"$M/gemma3-bf16", "$M/../gguf/gemma3-f16.gguf"};
+    for (size_t i = 0; i < 2; i++) {
+        char common[160];
+        snprintf(common, sizeof common, "%s --calib text.txt --samples 8 --seq-len 64 --group-size 16 -q --asym", sources[i]);
+        cr_assert_eq(shell("$N quantize %s -o s%zu --bits 8 --method awq", common, i), 0, "%s", run_err);
+        cr_assert_eq(shell("grep -q '\"alpha\": *0.[1-7]' s%zu/quantization_report.json", i), 0, "no scales were found");
+        cr_assert_eq(shell("$N quantize %s -o r%zu --bits 8 --method rtn", common, i), 0, "%s", run_err);
+        cr_assert_eq(shell("$N quantize %s -o c%zu --method rtn --override '*:skip'", common, i), 0, "%s", run_err);
+        char s[8], r[8], c[8];
+        snprintf(s, sizeof s, "s%zu", i);
+        snprintf(r, sizeof r, "r%zu", i);
+        snprintf(c, sizeof c, "c%zu", i);
+        cr_assert_lt(kl_to(s, sources[i]), 1.5 * kl_to(r, sources[i]), "%s", sources[i]);
+        cr_assert_float_eq(kl_to(c, sources[i]), 0.0, 1e-12, "%s", sources[i]);
+        cr_assert_gt(kl_to(r, sources[i]), 1e-7);
+    }
+}

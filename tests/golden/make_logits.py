@@ -3,7 +3,7 @@
 
     make_logits.py tiny                  logits/<model>.safetensors for models/* and gguf/llama-*.gguf
     make_logits.py gemma3                logits/gemma3-*.safetensors
-    make_logits.py gemma3-270m HF        logits/gemma-3-270m-q4_k_m.safetensors; HF: the GGUF as a directory
+    make_logits.py gemma3-270m MODEL.gguf HF   logits/gemma-3-270m-q4_k_m.safetensors; config and tokenizer of directory HF
     make_logits.py smollm2 MODEL.gguf    logits/smollm2-135m-q4_1.safetensors
 
 Tensors of a file, for each prompt p = 0, 1, ...:
@@ -143,10 +143,31 @@ def gemma3():
     save("gemma3-f16", run(m, [ids]))
 
 
-def gemma3_270m(path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    tok = AutoTokenizer.from_pretrained(path)
-    m = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
+def gemma3_state(path):
+    """F32 arrays of a GGUF as gguf-py decodes them, under Hugging Face names; norms less 1."""
+    import gguf
+    names = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+             "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
+             "attn_k_norm": "self_attn.k_norm", "post_attention_norm": "post_attention_layernorm",
+             "ffn_norm": "pre_feedforward_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+             "ffn_down": "mlp.down_proj", "post_ffw_norm": "post_feedforward_layernorm"}
+    out = {}
+    for t in gguf.GGUFReader(path).tensors:
+        x = gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32)
+        p = t.name.split(".")
+        n = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}.get(p[0])
+        out[(n or f"model.layers.{p[1]}.{names[p[2]]}") + ".weight"] = torch.from_numpy(x - 1 if x.ndim == 1 else x)
+    return out
+
+
+def gemma3_270m(path, hf):
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    tok = AutoTokenizer.from_pretrained(hf)
+    config = AutoConfig.from_pretrained(hf)
+    m = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    missing, unexpected = m.load_state_dict(gemma3_state(path), strict=False)
+    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+    m.tie_weights()
     g = np.random.Generator(np.random.PCG64(14))
     sample = np.sort(g.choice(262144, 256, replace=False))
     long = tok("\n".join(PROMPTS * 6)).input_ids
@@ -166,6 +187,6 @@ if sys.argv[1] == "tiny":
 elif sys.argv[1] == "gemma3":
     gemma3()
 elif sys.argv[1] == "gemma3-270m":
-    gemma3_270m(sys.argv[2])
+    gemma3_270m(sys.argv[2], sys.argv[3])
 else:
     smollm2(sys.argv[2])

@@ -134,6 +134,41 @@ Test(forward, smollm2) {
         compare_model(path, "logits/smollm2-135m-q4_1.safetensors");
 }
 
+/* The last eight positions of a text longer than the window. */
+static void compare_long(const char *path, const char *logits) {
+    machine m = machine_open(2);
+    nb_model *model = model_open(path);
+    golden g = golden_open(logits);
+    const nb_view *ids = golden_find(&g, "long.ids"), *want = golden_find(&g, "long.logits");
+    const nb_view *maxabs = golden_find(&g, "long.maxabs"), *sample = golden_find(&g, "sample");
+    size_t length = ids->dims[0], tail = want->dims[0], width = want->dims[1], vocab = nb_model_hparams(model)->vocab;
+    cr_assert_gt(length, nb_model_hparams(model)->window + 64);
+    float *got = run_logits(&m, model, ids->data, 1, length);
+    double worst = 0;
+    for (size_t t = 0; t < tail; t++)
+        for (size_t j = 0; j < width; j++) {
+            size_t id = (size_t)((const int32_t *)sample->data)[j];
+            double off = fabs((double)got[(length - tail + t) * vocab + id] - (double)((const float *)want->data)[t * width + j]);
+            worst = fmax(worst, off / (double)((const float *)maxabs->data)[t]);
+        }
+    fprintf(stderr, "%s, %zu tokens: %.2g of max|logit|\n", path, length, worst);
+    cr_assert_leq(worst, 1e-4);
+    free(got);
+    golden_close(&g);
+    nb_model_close(model);
+    machine_close(&m);
+}
+
+Test(forward, gemma3_270m) {
+    char path[1024];
+    const char *found = large_model("gemma-3-270m-q4_k_m.gguf");
+    if (!found)
+        return;
+    snprintf(path, sizeof path, "%s", found);
+    compare_model(path, "logits/gemma-3-270m-q4_k_m.safetensors");
+    compare_long(path, "logits/gemma-3-270m-q4_k_m.safetensors");
+}
+
 /* ---- the three ways to run a block give the same ---- */
 
 enum { SEQUENCES = 3, LENGTH = 37, ROWS = SEQUENCES * LENGTH };
