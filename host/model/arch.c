@@ -448,6 +448,13 @@ static double llama3_freq(const nb_hparams *hp, double f) {
     return (1.0 - s) * f / hp->rope_factor + s * f;
 }
 
+void nb_rope_factors(const nb_hparams *hp, float *factors) {
+    for (size_t i = 0; i < hp->head_dim / 2; i++) {
+        double f = pow(hp->rope_theta, -2.0 * (double)i / (double)hp->head_dim);
+        factors[i] = (float)(f / llama3_freq(hp, f));
+    }
+}
+
 void nb__rope_local_freq(const nb_hparams *hp, double *out) {
     for (size_t i = 0; i < hp->head_dim / 2; i++)
         out[i] = pow(hp->rope_local_theta, -2.0 * (double)i / (double)hp->head_dim);

@@ -239,11 +239,13 @@ bool nb__permuted(const nb_model *m, nb_lin lin) {
 }
 
 /* GGUF row h*hd + 2i + p holds HF row h*hd + p*hd/2 + i. */
-size_t nb__file_row(const nb_model *m, nb_lin lin, size_t row) {
-    if (!nb__permuted(m, lin))
-        return row;
-    size_t hd = m->hp.head_dim, half = hd / 2, in = row % hd;
+size_t nb_gguf_row(const nb_hparams *hp, size_t row) {
+    size_t half = hp->head_dim / 2, in = row % hp->head_dim;
     return row - in + 2 * (in % half) + in / half;
+}
+
+size_t nb__file_row(const nb_model *m, nb_lin lin, size_t row) {
+    return nb__permuted(m, lin) ? nb_gguf_row(&m->hp, row) : row;
 }
 
 bool nb_model_is_quantized(const nb_model *m, size_t layer, nb_lin lin) {

@@ -6,8 +6,8 @@
 #include "host/base/alloc.h"
 #include "host/base/size.h"
 
-nb_status nb_norm_in_output(const nb_model *model, size_t layer, nb_tap tap, char *name, size_t cap, nb_dtype *type,
-                            nb_err *err) {
+nb_status nb_norm_in_output(const nb_model *model, size_t layer, nb_tap tap, bool gguf, char *name, size_t cap, nb_dtype *type,
+                            float *offset, nb_err *err) {
     const nb_family *f = nb_model_hparams(model)->family;
     const nb_ckpt *ckpt = nb_model_ckpt(model);
     const nb_norm_row *row = &f->norms[tap == NB_TAP_ATTN_IN ? NB_NORM_ATTN : NB_NORM_MLP];
@@ -20,7 +20,8 @@ nb_status nb_norm_in_output(const nb_model *model, size_t layer, nb_tap tap, cha
     const nb_view *v = nb_ckpt_find(ckpt, full);
     if (!v)
         return nb_fail(err, NB_E_INPUT, "there is no tensor %s", full);
-    *type = nb_dtype_get(v->dtype)->block_elems == 1 ? v->dtype : NB_F16;
+    *offset = gguf ? 0.0f : (float)f->norm_offset;
+    *type = gguf ? NB_F32 : nb_dtype_get(v->dtype)->block_elems == 1 ? v->dtype : NB_F16;
     if (*type != NB_F32 && *type != NB_F16 && *type != NB_BF16)
         return nb_fail(err, NB_E_UNSUPPORTED, "%s is of type %s; AWQ folds into F32, F16 and BF16 only", full,
                        nb_dtype_get(v->dtype)->name);

@@ -42,4 +42,25 @@ check llama-tied-f16 --bits 3 --group-size 32 --asym
 check llama-tied-f16 --bits 2 --group-size 32 --asym --checkpoint-format gptq
 check llama-untied-bf16 --asym
 check llama-untied-bf16 --asym --checkpoint-format gptq --shard-size 40K
+# GGUF: half a step of the coarsest block, and in Q4_1 the rounding of its offset; tables in Q8_0 are within half of their step.
+cat >"$work/check_gguf.py" <<'PY'
+import json, sys
+doc = json.load(open(sys.argv[1]))["tensors"]
+worst = max(t["max_abs_error"] / max(abs(t["min"]), abs(t["max"])) for t in doc.values())
+kinds = sorted({t["type"] for t in doc.values()})
+print(f"{sys.argv[2]}: {len(doc)} tensors of {kinds}, largest error {worst:.4f} of the largest value")
+# 4 bits, range over the values of both signs: a step is at most 2 max / 15, half of it max / 15, and 1 % for roundings to F16
+sys.exit(0 if worst <= 1.01 / 15 and sys.argv[3] in kinds else 1)
+PY
+check_gguf() {
+    model=$1 kind=$2
+    shift 2
+    "$nibble" quantize "$models/$model" -o "$work/out.gguf" --force -q --method rtn --scales minmax --format gguf "$@"
+    "$python" "$here/gguf_check.py" "$work/out.gguf" --compare "$models/$model" >"$work/gguf.json"
+    "$python" "$work/check_gguf.py" "$work/gguf.json" "gguf $model $*" "$kind"
+}
+check_gguf llama-tied-f16 Q4_0
+check_gguf llama-tied-f16 Q4_1 --asym
+check_gguf llama-untied-bf16 Q8_0 --bits 8 --embeddings f16
+check_gguf llama-untied-bf16 Q4_0 --override '*.layers.0.*:skip'
 check llama-tied-f16 --override '*.layers.0.*:skip' --override '*.up_proj:bits=8'
