@@ -250,7 +250,10 @@ Test(commands, gguf_holds_the_same_model) {
         snprintf(common, sizeof common, "%s --calib text.txt --samples 8 --seq-len 64 --group-size 32 -q --force", sources[i]);
         cr_assert_eq(shell("$N quantize %s -o s.gguf --format gguf --embeddings f16", common), 0, "%s", run_err);
         cr_assert_eq(shell("$N quantize %s -o s", common), 0, "%s", run_err);
-        cr_assert_leq(kl_to("s.gguf", "s"), i == 2 ? 1e-6 : 1e-12, "%s", sources[i]); /* BF16 tables become F16 */
+        /* packed and dense kernels sum in other orders, which the residual stream carries on: 4e-10 with plain kernels; the
+         * weights are equal (tests/readers); and BF16 tables become F16 */
+        double same = kl_to("s.gguf", "s");
+        cr_assert_leq(same, i == 2 ? 1e-6 : 1e-8, "%s: %g", sources[i], same);
         cr_assert_eq(shell("$N quantize %s -o a.gguf --format gguf --embeddings f16 --asym --method rtn", common), 0, "%s", run_err);
         cr_assert_eq(shell("$N quantize %s -o a --asym --method rtn", common), 0, "%s", run_err);
         cr_assert_leq(kl_to("a.gguf", "a"), 0.02 * kl_to("a", sources[i]), "%s", sources[i]);
