@@ -92,6 +92,7 @@ nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) 
     return (nb_quant_options){.bits = it->bits,
                               .group_size = it->group_size,
                               .symmetric = r->options->symmetric,
+                              .either_sign = r->plan->gguf,
                               .scale_type = NB_F16,
                               .order = r->options->order,
                               .scales = r->plan->scales,
