@@ -79,7 +79,8 @@ struct nb_group_range_args {
 /* The same by search: of these pairs, in this order, the first of the least error sum_j h_j (w_j - c_j scale)^2 over the
  * group's columns, c = clamp(round(w (1 / scale)), -zero, 2^bits - 1 - zero), every operation rounded, sums in rising j:
  *   the pair of group_range;
- *   symmetric: scale = (232 - 3 i) / 200 a / 2^(bits-1), i = 0..35, the same zero;
+ *   symmetric: scale = (232 - 3 i) / 200 a / 2^(bits-1), i = 0..35, the same zero; and where `either_sign` these scales negated,
+ *   so that the side of zero with one code more may be either;
  *   else: scale = p (max - min) / (2^bits - 1), p = (52 - i) / 50, i = 0..25; with each, z = round(-(p min) / scale),
  *     z - 1, z + 1, and round(-(min + (1 - p) / 2 (max - min)) / scale), clamped to the codes.
  * min and max include 0. Scales are rounded to scale_type before they are used. h_j = H[j][j], or 1 where h is absent. */
@@ -90,7 +91,7 @@ struct nb_group_search_args {
     nb_mem h; /* f32 [k,k], optional; only the diagonal is read */
     size_t ldh;
     unsigned bits;
-    bool symmetric;
+    bool symmetric, either_sign;
     nb_dtype scale_type;
     nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
 };
@@ -247,7 +248,7 @@ struct nb_gptq_block_args {
     size_t ldh;
     nb_mem perm; /* u32 [k], with h */
     bool static_params;
-    bool symmetric;
+    bool symmetric, either_sign; /* the latter with h */
     unsigned bits;
     nb_dtype scale_type;
     nb_mem scales, zeros; /* out (in where static), f32 [n,groups] */

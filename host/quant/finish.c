@@ -40,7 +40,8 @@ nb_status nb__quant_params(nb_stream *stream, nb_mem w, size_t n, size_t k, nb_m
                                         .symmetric = o->symmetric, .scale_type = o->scale_type, .scales = scales,
                                         .zeros = zeros};
     struct nb_group_search_args search = {.n = n, .k = k, .group = o->group_size, .w = w, .ldw = k, .h = h, .ldh = k,
-                                          .bits = o->bits, .symmetric = o->symmetric, .scale_type = o->scale_type,
+                                          .bits = o->bits, .symmetric = o->symmetric, .either_sign = o->either_sign,
+                                          .scale_type = o->scale_type,
                                           .scales = scales, .zeros = zeros};
     if (o->scales == NB_SCALES_SEARCH)
         return nb_launch(stream, NB_OP_group_search, &search, err);

@@ -278,7 +278,7 @@ static nb_status solve_block(const solver *s, size_t first, size_t cols, nb_mem 
     struct nb_gptq_block_args a = {.n = s->n, .k = s->k, .groups = s->groups, .first = first, .cols = cols, .wt = s->wt,
                                    .ldw = s->n, .u = s->f->u, .ldu = s->k, .group_of = s->f->group_of,
                                    .static_params = fixed_params(s), .symmetric = s->options->symmetric,
-                                   .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
+                                   .either_sign = s->options->either_sign, .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
                                    .zeros = s->zeros, .codes = s->codes, .err = errors, .lderr = s->n, .loss = s->loss};
     if (s->options->scales == NB_SCALES_SEARCH) {
         a.h = s->h;

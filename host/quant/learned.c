@@ -54,8 +54,8 @@ static void base_values(const nb_qtensor *q, const float *w, float *b) {
         for (size_t j = 0; j < q->k; j++) {
             size_t at = i * q->k + j, p = i * q->groups + j / q->group_size;
             float scale = q->scales[p], code = (float)q->codes[at], value = (code - q->zeros[p]) * scale, e = w[at] - value;
-            bool low = code == 0.0f && e < 0.0f, high = code == top && e > 0.0f;
-            b[at] = low || high || fabsf(e) <= NEAREST * scale ? w[at] : value + copysignf(ELSEWHERE * scale, e);
+            bool low = code == 0.0f && e / scale < 0.0f, high = code == top && e / scale > 0.0f;
+            b[at] = low || high || fabsf(e / scale) <= NEAREST ? w[at] : value + copysignf(ELSEWHERE * scale, e);
         }
 }
 

@@ -12,6 +12,7 @@ typedef struct nb_quant_options {
     unsigned bits;
     size_t group_size; /* 1..k */
     bool symmetric;
+    bool either_sign;    /* symmetric scales may be negative (searched ones): formats whose readers multiply by them */
     nb_dtype scale_type; /* NB_F16 by default */
     nb_column_order order;
     nb_scale_rule scales;

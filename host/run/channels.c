@@ -77,11 +77,13 @@ static nb_status fold_channels(nb_run *r, nb_block *block, nb_tap tap, nb_mem x,
     float *norm = NULL;
     nb_dtype type;
     nb_status status;
-    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->norm_names[tap], sizeof r->norm_names[tap], &type, err));
+    float offset;
+    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->plan->gguf, r->norm_names[tap], sizeof r->norm_names[tap], &type, &offset,
+                             err));
     NB_GO(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
     NB_GO(nb_norm_download(r->stream, block, tap, k, norm, err));
-    nb_awq_fold(norm, s, k, type);
-    NB_GO(nb_norm_pack(norm, k, type, &r->tensors[r->n_tensors], err));
+    nb_awq_fold(norm, s, k, type, offset);
+    NB_GO(nb_norm_pack(norm, k, type, offset, &r->tensors[r->n_tensors], err));
     r->prefixes[r->n_tensors++] = r->norm_names[tap];
     NB_GO(nb_norm_upload(r->stream, block, tap, k, norm, err));
     NB_GO(nb_forward_norm(r->forward, block, tap, r->hidden, rows, x, err));

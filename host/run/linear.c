@@ -76,7 +76,7 @@ nb_status nb__run_keep(nb_run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem 
     for (size_t i = 0; i < count; i++)
         r->prefixes[r->n_tensors + i] = it->name;
     r->n_tensors += count;
-    if (!*clamped)
+    if (!*clamped && (q->symmetric || !r->plan->scheme->rounds_offsets))
         return NB_OK;
     packed_find find = {.tensors = t, .count = count, .prefix = it->name};
     nb_qtensor back;
@@ -93,7 +93,7 @@ nb_status nb__run_keep(nb_run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem 
 static bool divided(const nb_qtensor *q, float scale, float s, float *out) {
     float x = scale / s;
     *out = q->scale_type == NB_F16 ? nb_f16_to_f32(nb_f32_to_f16(x)) : q->scale_type == NB_BF16 ? nb_bf16_to_f32(nb_f32_to_bf16(x)) : x;
-    return isfinite(*out) && *out >= (q->scale_type == NB_F16 ? 0x1p-14f : 0x1p-126f);
+    return isfinite(*out) && fabsf(*out) >= (q->scale_type == NB_F16 ? 0x1p-14f : 0x1p-126f);
 }
 
 nb_status nb__run_divide_rows(nb_run *r, nb_block *block, nb_lin lin, float *s, nb_err *err) {
@@ -124,6 +124,8 @@ nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) 
     return (nb_quant_options){.bits = it->bits,
                               .group_size = it->group_size,
                               .symmetric = r->options->symmetric,
+                              .either_sign = r->plan->gguf,
+                              .float_zeros = r->plan->gguf && !strcmp(r->plan->method->name, "hqq"),
                               .scale_type = NB_F16,
                               .order = r->options->order,
                               .scales = r->plan->scales,

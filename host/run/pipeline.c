@@ -153,15 +153,15 @@ static nb_status check_parent(const char *path, nb_err *err) {
     return status;
 }
 
-static nb_status check_output(const nb_run_options *o, bool *already, nb_err *err) {
+static nb_status check_output(const nb_run_options *o, bool gguf, bool *already, nb_err *err) {
     *already = false;
     NB_TRY(check_parent(o->out, err));
     if (nb_path_same(o->model, o->out))
         return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "is the input model itself");
     if (!nb_path_exists(o->out))
         return NB_OK;
-    if (!nb_path_is_dir(o->out))
-        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists and is not a folder");
+    if (nb_path_is_dir(o->out) == gguf)
+        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", gguf ? "exists and is a folder" : "exists and is not a folder");
     if (!o->force && !o->resume)
         return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; --force replaces it");
     *already = true;
@@ -177,23 +177,27 @@ static nb_status check_disk(const nb_run *r, const char *work, nb_err *err) {
     return NB_OK;
 }
 
-/* Removes a folder after the output is in place: the run has succeeded, whatever comes of this. */
+static nb_status remove_any(const char *path, nb_err *err) {
+    return nb_path_is_dir(path) ? nb_dir_remove(path, err) : nb_file_remove(path, err);
+}
+
+/* Removes a folder (or an old file) after the output is in place: the run has succeeded, whatever comes of this. */
 static void tidy(const nb_run *r, const char *path) {
     nb_err err = {0};
     char line[1400];
-    if (nb_dir_remove(path, &err) == NB_OK)
+    if (remove_any(path, &err) == NB_OK)
         return;
     nb_err_line(&err, line, sizeof line);
-    nb_logf(&r->hooks->log, NB_LOG_WARN, "a folder that is no longer needed stays: %s", line);
+    nb_logf(&r->hooks->log, NB_LOG_WARN, "what is no longer needed stays: %s", line);
 }
 
-/* The output folder takes its final name by one rename; an old one is moved aside first and removed after. */
+/* The output takes its final name by one rename; an old one is moved aside first and removed after. */
 static nb_status put_in_place(const nb_run *r, const char *final_dir, const char *work, nb_err *err) {
     const char *out = r->options->out;
     nb_str old = {0};
     nb_status status = nb_str_addf(&old, err, "%s.replaced", out);
     if (status == NB_OK && nb_path_exists(out)) {
-        status = nb_dir_remove(old.data, err);
+        status = remove_any(old.data, err);
         if (status == NB_OK)
             status = nb_file_rename(out, old.data, err);
     }
@@ -229,10 +233,14 @@ static nb_status finish(nb_run *r, const char *work, nb_err *err) {
     if (!r->result->report)
         return nb_fail_memory(err, 0, "the report");
     NB_GO(nb_path_join(work, "out", &final_dir, err));
-    NB_GO(nb_dir_remove(final_dir, err));
-    NB_GO(nb_dir_make(final_dir, err));
-    NB_GO(nb_output_assemble(r->model, r->plan, r->options, &r->journal, final_dir, &r->result->file_bytes, err));
-    NB_GO(nb_hf_files(r->model, r->plan, r->result->report, final_dir, err));
+    NB_GO(remove_any(final_dir, err));
+    if (r->plan->gguf) {
+        NB_GO(nb_output_gguf(r->model, r->plan, &r->journal, r->result->report, final_dir, &r->result->file_bytes, err));
+    } else {
+        NB_GO(nb_dir_make(final_dir, err));
+        NB_GO(nb_output_assemble(r->model, r->plan, r->options, &r->journal, final_dir, &r->result->file_bytes, err));
+        NB_GO(nb_hf_files(r->model, r->plan, r->result->report, final_dir, err));
+    }
     NB_GO(put_in_place(r, final_dir, work, err));
 out:
     nb_free(final_dir);
@@ -265,7 +273,7 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
     nb_status status;
     bool already;
     *out = (nb_run_result){0};
-    NB_GO(check_output(options, &already, err));
+    NB_GO(check_output(options, plan->gguf, &already, err));
     NB_GO(nb_str_addf(&work, err, "%s.partial", options->out));
     if (already && options->resume && !options->force && !nb_path_exists(work.data)) {
         status = nb_fail_at(err, NB_E_USAGE, options->out, "--resume", "is whole already; there is nothing to resume");

@@ -150,7 +150,7 @@ static void plan_item(const nb_hparams *hp, const nb_run_options *o, size_t laye
 /* The largest of 128, 64, 32 that divides each K that has no group size of its own; 0 where none does. */
 static int64_t auto_group(const nb_plan *plan) {
     static const size_t sizes[] = {128, 64, 32};
-    for (size_t s = 0; s < 3; s++) {
+    for (size_t s = plan->gguf ? 2 : 0; s < 3; s++) { /* in a GGUF a larger group saves nothing */
         bool fits = true;
         for (size_t i = 0; i < plan->count; i++) {
             const nb_plan_item *it = &plan->items[i];
@@ -182,6 +182,17 @@ static nb_status check_group(const nb_plan_item *it, bool ragged, nb_err *err) {
                       it->group_size, it->k, fits);
 }
 
+static nb_status settle_scheme(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    plan->scheme = nb_scheme_by_name(o->format);
+    if (!plan->scheme)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written", o->format);
+    plan->gguf = !strcmp(plan->scheme->name, "gguf");
+    plan->embed_type = o->embeddings && !strcmp(o->embeddings, "f16") ? NB_F16 : NB_Q8_0;
+    if (o->embeddings && !plan->gguf)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--embeddings", "belongs to --format gguf");
+    return NB_OK;
+}
+
 static nb_status settle_groups(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     plan->group_size = o->group_size ? o->group_size : auto_group(plan);
     if (plan->group_size == 0)
@@ -209,9 +220,6 @@ static nb_status check_overrides(const nb_run_options *o, nb_err *err) {
 /* ---- format ---- */
 
 static nb_status settle_format(nb_plan *plan, const nb_run_options *o, nb_err *err) {
-    plan->scheme = nb_scheme_by_name(o->format);
-    if (!plan->scheme)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written", o->format);
     nb_scheme_config *c = &plan->config;
     const char *version = o->checkpoint_format ? o->checkpoint_format : o->symmetric ? "gptq" : "gptq_v2";
     bool gptq = !strcmp(plan->scheme->name, "gptq");
@@ -237,9 +245,14 @@ static nb_status settle_format(nb_plan *plan, const nb_run_options *o, nb_err *e
 
 /* ---- costs ---- */
 
-/* Bytes that a tensor takes in the output: plain floats as they are, block types as F16. */
-static uint64_t written_bytes(const nb_view *v) {
+/* Bytes that a tensor takes in the output: plain floats as they are, block types as F16; in a GGUF tables by their type, and
+ * linears that are left alone as they are. */
+static uint64_t written_bytes(const nb_plan *plan, const nb_view *v, bool linear) {
     uint64_t count = nb_view_count(v);
+    if (plan->gguf && linear)
+        return v->bytes;
+    if (plan->gguf)
+        return v->ndim < 2 ? 4 * count : plan->embed_type == NB_Q8_0 ? count / 32 * 34 : 2 * count;
     bool plain = nb_dtype_get(v->dtype)->block_elems == 1;
     return plain ? v->bytes : 2 * count;
 }
@@ -248,13 +261,13 @@ static nb_status plan_sizes(nb_plan *plan, const nb_model *model, nb_err *err) {
     const nb_ckpt *ckpt = nb_model_ckpt(model);
     uint64_t all = 0, linears = 0, skipped = 0;
     for (size_t i = 0; i < nb_ckpt_count(ckpt); i++)
-        all += written_bytes(nb_ckpt_tensor(ckpt, i));
+        all += written_bytes(plan, nb_ckpt_tensor(ckpt, i), false);
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
         const nb_view *v = nb_model_linear_view(model, it->layer, it->lin);
-        linears += v ? written_bytes(v) : 0;
+        linears += v ? written_bytes(plan, v, false) : 0;
         if (it->skip) {
-            skipped += v ? written_bytes(v) : 0;
+            skipped += v ? written_bytes(plan, v, true) : 0;
             continue;
         }
         nb_packed_tensor shapes[NB_SCHEME_MAX_TENSORS];
@@ -332,6 +345,8 @@ static bool usual_group(const nb_plan_item *it) {
 static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     nb_str s = {0};
     nb_status status = NB_OK;
+    if (plan->gguf)
+        return NB_OK; /* llama.cpp takes all that the format accepts */
     size_t ragged = 0, odd_n = 0, odd_k = 0, mixed = 0, unusual = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
@@ -416,6 +431,7 @@ nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *
     for (size_t i = 0; i < plan.count; i++)
         plan_item(hp, o, i / NB_LIN_COUNT, (nb_lin)(i % NB_LIN_COUNT), &plan.items[i]);
     NB_GO(check_overrides(o, err));
+    NB_GO(settle_scheme(&plan, o, err));
     NB_GO(settle_groups(&plan, o, err));
     NB_GO(settle_format(&plan, o, err));
     NB_GO(plan_sizes(&plan, model, err));

@@ -27,6 +27,7 @@ typedef struct nb_run_options {
     const char *model, *out;
     const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround"; "best" */
     const char *format;      /* a name of nb_schemes */
+    const char *embeddings;  /* GGUF: "q8_0" (or NULL), "f16" */
     const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
     const char *calib;       /* a file, or "self" */
     const char *device;
@@ -67,6 +68,8 @@ typedef struct nb_plan {
     int64_t group_size;  /* the run's own: -1 per channel, else > 0 */
     nb_scheme_config config;
     const nb_scheme *scheme;
+    bool gguf;           /* the output is one GGUF file */
+    nb_dtype embed_type; /* of embeddings and head in it */
     const nb_quantizer *method; /* of "awq+gptq" the second, of "awq" rounding to nearest */
     const char *method_name;    /* as asked for */
     bool smooth;         /* AWQ channel scales first */

@@ -16,7 +16,8 @@ static inline nb__learned_grid nb__learned_grid_of(const struct nb_learned_round
     g.low = -(zero0 * scale0);
     g.high = (g.top - zero0) * scale0;
     if (a->symmetric) {
-        g.scale = nb__cpu_round_scale(alpha * scale0, a->scale_type);
+        float sign = scale0 < 0.0f ? -1.0f : 1.0f; /* formats with scales of either sign */
+        g.scale = sign * nb__cpu_round_scale(sign * (alpha * scale0), a->scale_type);
         g.zero = zero0;
         return g;
     }

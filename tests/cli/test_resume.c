@@ -139,3 +139,19 @@ Test(resume, a_write_that_fails_leaves_nothing_under_the_final_name) {
     cr_assert_eq(shell("test ! -e out"), 0);
     cr_assert_eq(shell(RUN " -o out --resume"), 0, "%s", run_err);
 }
+
+/* A GGUF is one file; the parts hold blocks and norms as it will hold them. */
+Test(resume, of_a_gguf) {
+    static const char *const more[] = {"--format gguf --method awq+gptq", "--format gguf --asym"};
+    for (size_t i = 0; i < 2; i++)
+        for (int blocks = 0; blocks <= 2; blocks++) {
+            cr_assert_eq(shell("rm -rf out out.partial whole"), 0);
+            cr_assert_eq(shell(RUN " %s --group-size 32 -o whole", more[i]), 0, "%s", run_err);
+            cr_assert_eq(shell("ulimit -f 20; " RUN " %s --group-size 32 -o out; :", more[i]), 0);
+            cr_assert_eq(shell("test ! -e out"), 0);
+            cut_back(blocks);
+            cr_assert_eq(shell(RUN " %s --group-size 32 -o out --resume", more[i]), 0, "%s", run_err);
+            cr_assert_eq(shell("cmp out whole && test ! -e out.partial"), 0, "resumed after %d blocks: %s", blocks, run_out);
+            cr_assert_eq(shell(RUN " %s --group-size 32 -o out --force && cmp out whole && test ! -e out.replaced", more[i]), 0, "%s", run_err);
+        }
+}
