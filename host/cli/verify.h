@@ -31,6 +31,7 @@ typedef struct nb_verify {
     nb_fault fault;
     /* Results of the row under test. */
     size_t cases, wrong;
+    size_t spoiled;  /* arrays that a fault has changed */
     double worst;    /* largest error / bound */
     char first[400]; /* the first wrong case, in words */
 } nb_verify;
@@ -127,6 +128,9 @@ nb_status nb_case_floats(nb_case *c, nb_role role, nb_mem *field, size_t rows, s
 /* The array that was added last is named by this member as well (in place). */
 void nb_case_alias(nb_case *c, nb_mem *field);
 void nb_case_fill(nb_case *c, float *p, size_t rows, size_t cols, size_t ld, nb_filling fill);
+
+/* Random blocks of a stored type, any that nb_to_f32 reads; the largest value of each is between 2^-6 and 64. */
+void nb_case_stored(nb_case *c, nb_dtype type, size_t blocks, unsigned char *p);
 
 /* ---- the table (verify_table.c) ---- */
 
