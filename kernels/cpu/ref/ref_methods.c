@@ -80,7 +80,8 @@ static void step_group(descent *d, size_t group, size_t j0, size_t j1) {
     }
     if (!(curve > 0))
         return;
-    float scale = nb_ref_round_scale(d->scales[group] + slope / curve, d->a->scale_type), t = scale - d->scales[group];
+    float sign = d->scales[group] < 0 ? -1.0f : 1.0f, moved = d->scales[group] + slope / curve;
+    float scale = sign * nb_ref_round_scale(sign * moved, d->a->scale_type), t = scale - d->scales[group];
     if (!lowers(t, curve, slope))
         return;
     d->scales[group] = scale;
@@ -199,7 +200,7 @@ static point one_group(const struct nb_hqq_args *a, const float *w, size_t count
         *scale = max > min ? nb_ref_round_scale((max - min) / top, a->scale_type) : 1;
         best.zero = -min / *scale;
     } else {
-        nb_ref_grid grid = {a->bits, false, a->scale_type};
+        nb_ref_grid grid = {a->bits, false, a->scale_type, false};
         nb_ref_range(w, 1, count, &grid, scale, &best.zero);
     }
     view seen = look(a, w, count, *scale, best, beta, NULL);
