@@ -57,7 +57,7 @@ static nb_status put(const nb_bench_model_options *o, const figures *f, json_t *
 
 static nb_status time_on(const nb_bench_model_options *o, const nb_model *model, nb_stream *stream, json_t *list, nb_err *err) {
     double prompt[MAX_SAMPLES], decode[MAX_SAMPLES];
-    nb_pool *pool = nb_device_pool(stream->device);
+    nb_pool *pool = stream->device->pool;
     unsigned threads = pool ? nb_pool_threads(pool) : 1;
     const nb_speed_options *s = &o->speed;
     NB_TRY(nb_generate_time(model, stream, s, prompt, decode, err));

@@ -46,20 +46,15 @@ static void round_rows(void *arg, size_t task, unsigned worker) {
 
 nb_status nb__head_q8(nb_stream *stream, const nb_view *view, nb_packed **out, nb_err *err) {
     size_t n = view->dims[0], k = view->dims[1];
-    nb_pool *pool = nb_device_pool(stream->device), *own = NULL;
+    nb_pool *pool = stream->device->pool;
     nb_qtensor q;
     nb_status status;
     NB_TRY(nb_qtensor_new(n, k, 8, nb_min(GROUP, k), true, false, &q, err));
-    if (!pool) {
-        NB_GO(nb_pool_new(0, &own, err));
-        pool = own;
-    }
     NB_GO(nb_pool_reserve(pool, k * sizeof(float), err));
     rounding r = {.view = view, .row_bytes = view->bytes / n, .q = &q, .pool = pool};
     nb_pool_run(pool, nb_ceil_div(n, ROWS), round_rows, &r);
     NB_GO(nb_packed_new(stream, &q, out, err));
 out:
-    nb_pool_free(own);
     nb_qtensor_free(&q);
     return status;
 }
