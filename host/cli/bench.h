@@ -60,8 +60,7 @@ typedef struct nb_bench_result {
     double min, median,
         spread; /* seconds an operation; spread is (90th - 10th percentile) / median */
     double bytes, flops;
-    double roof; /* least time that the measured bandwidth allows for `bytes`, seconds; 0 where not
-                    measured */
+    double share; /* of the read bandwidth, in the same turns; 0 where not measured */
 } nb_bench_result;
 
 typedef struct nb_bench_results {

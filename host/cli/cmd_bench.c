@@ -76,6 +76,16 @@ typedef struct bench {
     nb_bench_results results;
 } bench;
 
+/* Share of the read bandwidth that an item reaches: the median over the turns of its rate to that of the reads before and after
+ * it, as on a machine that others use too the two change together. */
+static double share_of(const double *read, const double *t, size_t samples, double weight) {
+    double share[MAX_SAMPLES];
+    for (size_t s = 0; s < samples; s++)
+        share[s] = weight * (read[s] + read[nb_min(s + 1, samples - 1)]) / 2 / t[s];
+    qsort(share, samples, sizeof *share, by_value);
+    return samples % 2 ? share[samples / 2] : (share[samples / 2 - 1] + share[samples / 2]) / 2;
+}
+
 /* Times all items in turns. The first one, where it is the read bandwidth, is the roof of the
  * others. */
 static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
@@ -89,20 +99,20 @@ static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
     for (size_t s = 0; s < samples; s++)
         for (size_t i = 0; i < count; i++)
             NB_TRY(sample(&items[i], clock, repeats[i], &iteration[i], &times[i][s], err));
-    double bandwidth = 0;
+    double share[MAX_ITEMS] = {0};
+    for (size_t i = 1; i < count && !strcmp(items[0].op, "read"); i++)
+        share[i] = share_of(times[0], times[i], samples, items[i].bytes / items[0].bytes);
     for (size_t i = 0; i < count; i++) {
         nb_bench_result r = {.shape = *shape,
                              .threads = b->threads,
                              .repeats = repeats[i],
                              .bytes = items[i].bytes,
                              .flops = items[i].flops};
-        snprintf(r.name, sizeof r.name, "%s", items[i].name);
-        snprintf(r.op, sizeof r.op, "%s", items[i].op);
-        snprintf(r.device, sizeof r.device, "%s", b->info.name);
+        memcpy(r.name, items[i].name, sizeof r.name);
+        memcpy(r.op, items[i].op, sizeof r.op);
+        memcpy(r.device, b->info.name, sizeof r.device);
         summarize(times[i], samples, &r);
-        if (!strcmp(items[i].op, "read"))
-            bandwidth = r.bytes / r.min;
-        r.roof = bandwidth > 0 ? r.bytes / bandwidth : 0;
+        r.share = share[i];
         if (!b->opt->common.json)
             nb_bench_print(&r);
         NB_TRY(nb_bench_add(&b->results, &r, err));
