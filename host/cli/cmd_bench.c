@@ -1,5 +1,6 @@
 /* nibble bench: times rows of kernels.def beside the read bandwidth and a BLAS, taking turns so
  * that all see the same machine. */
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
