@@ -9,5 +9,7 @@
 
 /* A grid of work-items over a matrix: global id 0 runs over columns (past the last one too), id 1 over rows. */
 nb__cl_grid nb__cl_over(size_t rows, size_t cols);
+/* The compiler option that names a stored type for kernels/opencl/weight_types.cl. */
+nb_status nb__cl_weight_type(nb_dtype type, const char **define, nb_err *err);
 
 #endif
