@@ -5,23 +5,24 @@
 #endif
 #define PANEL 32
 
-/* c[TILE_M][2] += A B over k columns: A's element (row r, kk) is at a[r * ldr + kk * ldk]; rows past `rows` repeat the last. */
-inline void tile_product(float16 c[TILE_M][2], global const float *a, ulong ldr, ulong ldk, uint rows, global const float *panel,
-                         uint k) {
-    global const float *row[TILE_M];
-#pragma unroll
-    for (uint r = 0; r < TILE_M; r++)
-        row[r] = a + (ulong)min(r, rows - 1) * ldr;
-    for (uint kk = 0; kk < k; kk++) {
-        float16 b0 = vload16(0, panel + (ulong)kk * PANEL), b1 = vload16(1, panel + (ulong)kk * PANEL);
-#pragma unroll
-        for (uint r = 0; r < TILE_M; r++) {
-            float16 x = (float16)(row[r][kk * ldk]);
-            c[r][0] = MAD(x, b0, c[r][0]);
-            c[r][1] = MAD(x, b1, c[r][1]);
-        }
+/* c[TILE_M][2] += A B over k columns, B a panel in memory of the kind `space`: A's element (row r, kk) is at
+ * a[r * ldr + kk * ldk]; rows past `rows` repeat the last. */
+#define TILE_PRODUCT(name, space)                                                                                      \
+    inline void name(float16 c[TILE_M][2], global const float *a, ulong ldr, ulong ldk, uint rows, space const float *panel, \
+                     uint k) {                                                                                         \
+        global const float *row[TILE_M];                                                                               \
+        _Pragma("unroll") for (uint r = 0; r < TILE_M; r++) row[r] = a + (ulong)min(r, rows - 1) * ldr;                \
+        for (uint kk = 0; kk < k; kk++) {                                                                              \
+            float16 b0 = vload16(0, panel + (ulong)kk * PANEL), b1 = vload16(1, panel + (ulong)kk * PANEL);            \
+            _Pragma("unroll") for (uint r = 0; r < TILE_M; r++) {                                                      \
+                float16 x = (float16)(row[r][kk * ldk]);                                                               \
+                c[r][0] = MAD(x, b0, c[r][0]);                                                                         \
+                c[r][1] = MAD(x, b1, c[r][1]);                                                                         \
+            }                                                                                                          \
+        }                                                                                                              \
     }
-}
+TILE_PRODUCT(tile_product, global)
+TILE_PRODUCT(tile_product_local, local)
 
 /* C = alpha c + beta C + bias on the rows and columns that are there. */
 inline void tile_store(float16 c[TILE_M][2], global float *out, ulong ldc, uint rows, uint cols, float alpha, float beta,
