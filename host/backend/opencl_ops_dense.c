@@ -57,6 +57,11 @@ nb_status nb__cl_weight_type(nb_dtype type, const char **define, nb_err *err) {
     case NB_Q8_0: *define = "-DW_Q8_0"; return NB_OK;
     case NB_Q4_0: *define = "-DW_Q4_0"; return NB_OK;
     case NB_Q4_1: *define = "-DW_Q4_1"; return NB_OK;
+    case NB_Q5_0: *define = "-DW_Q5_0"; return NB_OK;
+    case NB_Q5_1: *define = "-DW_Q5_1"; return NB_OK;
+    case NB_Q4_K: *define = "-DW_Q4_K"; return NB_OK;
+    case NB_Q5_K: *define = "-DW_Q5_K"; return NB_OK;
+    case NB_Q6_K: *define = "-DW_Q6_K"; return NB_OK;
     default: return nb_fail(err, NB_E_UNSUPPORTED, "OpenCL kernels do not read weights of type %s", nb_dtype_get(type)->name);
     }
 }
