@@ -12,13 +12,22 @@
                      uint k) {                                                                                         \
         global const float *row[TILE_M];                                                                               \
         _Pragma("unroll") for (uint r = 0; r < TILE_M; r++) row[r] = a + (ulong)min(r, rows - 1) * ldr;                \
+        float16 sum[TILE_M][2]; /* its own, so that it lives in registers */                                           \
+        _Pragma("unroll") for (uint r = 0; r < TILE_M; r++) {                                                          \
+            sum[r][0] = c[r][0];                                                                                       \
+            sum[r][1] = c[r][1];                                                                                       \
+        }                                                                                                              \
         for (uint kk = 0; kk < k; kk++) {                                                                              \
             float16 b0 = vload16(0, panel + (ulong)kk * PANEL), b1 = vload16(1, panel + (ulong)kk * PANEL);            \
             _Pragma("unroll") for (uint r = 0; r < TILE_M; r++) {                                                      \
                 float16 x = (float16)(row[r][kk * ldk]);                                                               \
-                c[r][0] = MAD(x, b0, c[r][0]);                                                                         \
-                c[r][1] = MAD(x, b1, c[r][1]);                                                                         \
+                sum[r][0] = MAD(x, b0, sum[r][0]);                                                                     \
+                sum[r][1] = MAD(x, b1, sum[r][1]);                                                                     \
             }                                                                                                          \
+        }                                                                                                              \
+        _Pragma("unroll") for (uint r = 0; r < TILE_M; r++) {                                                          \
+            c[r][0] = sum[r][0];                                                                                       \
+            c[r][1] = sum[r][1];                                                                                       \
         }                                                                                                              \
     }
 TILE_PRODUCT(tile_product, global)
