@@ -179,7 +179,9 @@ static cl_program from_cache(const recipe *r) {
             p = from_binary(r, (const unsigned char *)file + sizeof header, size - sizeof header);
     }
     nb_free(file);
-    if (!p)
+    if (p)
+        nb_logf(&r->device->base.log, NB_LOG_DEBUG, "%s is taken from the cache", r->path);
+    else
         nb_logf(&r->device->base.log, NB_LOG_DEBUG, "%s is not usable; it is made again", r->path);
     return p;
 }
