@@ -7,13 +7,14 @@ enum { QUERIES = 32, KEYS = 64, ATTENTION_ITEMS = 64, MAX_HEAD_DIM = 512 };
 
 nb_status nb__cl_embed(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
     const struct nb_embed_args *a = args;
-    const char *type = NULL;
+    const char *type;
+    unsigned number;
     size_t row_bytes;
-    NB_TRY(nb__cl_weight_type(a->w_type, &type, err));
+    NB_TRY(nb__cl_weight_type(a->w_type, &type, &number, err));
     if (!nb_dtype_bytes(a->w_type, a->k, &row_bytes))
         return nb_fail(err, NB_E_UNSUPPORTED, "a table of type %s with rows of %zu elements", nb_dtype_get(a->w_type)->name, a->k);
     return NB_CL_RUN(stream, row, err, ("embed", type, nb__cl_over(a->rows, a->k)), NB_CL_U32(a->k), NB_CL_MEM(a->ids),
-                     NB_CL_MEM(a->table), NB_CL_U64(row_bytes), NB_CL_MEM(a->out), NB_CL_U32(a->ldo), NB_CL_F32(a->scale));
+                     NB_CL_MEM(a->table), NB_CL_U32(number), NB_CL_U64(row_bytes), NB_CL_MEM(a->out), NB_CL_U32(a->ldo), NB_CL_F32(a->scale));
 }
 
 nb_status nb__cl_rmsnorm(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
