@@ -229,7 +229,7 @@ static nb_status run_bench(const options *o, nb_err *err) {
         nb_device *device = NULL;
         if (o->threads.count)
             NB_GO(nb_parse_int("--threads", o->threads.items[t], 1, 1024, &threads, err));
-        nb_device_options device_options = {.threads = (unsigned)threads};
+        nb_device_options device_options = {.threads = (unsigned)threads, .cache_dir = nb_cli_cache_dir()};
         NB_GO(nb_device_open(o->device, &device_options, &device, err));
         status = nb_stream_new(device, &b.stream, err);
         if (status == NB_OK)

@@ -136,7 +136,8 @@ static nb_status print_result(const eval_values *v, const nb_eval_result *r, jso
 
 static nb_status execute(const eval_values *v, const char *path, nb_err *err) {
     nb_progress progress = nb_progress_new(&v->common, "evaluating", "window");
-    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .log = nb_progress_log(&progress)};
+    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(),
+                           .log = nb_progress_log(&progress)};
     nb_eval_options eo = {.seq_len = (size_t)v->seq_len,
                           .protocol = strcmp(v->protocol, "hf") ? NB_PROTOCOL_LLAMACPP : NB_PROTOCOL_HF,
                           .progress = on_progress,

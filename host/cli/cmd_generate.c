@@ -128,7 +128,8 @@ out:
 
 static nb_status execute(const generate_values *v, const char *path, nb_err *err) {
     nb_progress progress = nb_progress_new(&v->common, "writing", "token");
-    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .log = nb_progress_log(&progress)};
+    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(),
+                           .log = nb_progress_log(&progress)};
     nb_model *model = NULL;
     nb_device *device = NULL;
     nb_stream *stream = NULL;

@@ -90,7 +90,7 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
         return nb_fail_at(err, NB_E_USAGE, NULL, "--bits", "is %lld, expected 2, 3, 4 or 8", (long long)v->bits);
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
-                          .kernel_filter = v->kernel_filter, .bits = (unsigned)v->bits, .symmetric = v->symmetric,
+                          .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
                           .damp = v->damp, .asym_calib = v->asym_calib, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,

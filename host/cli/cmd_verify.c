@@ -96,7 +96,7 @@ static nb_status verify_row(report *r, nb_stream *stream, const nb_kernel *row, 
 }
 
 static nb_status verify_all(const options *o, report *r, nb_err *err) {
-    nb_device_options device_options = {.threads = (unsigned)o->threads};
+    nb_device_options device_options = {.threads = (unsigned)o->threads, .cache_dir = nb_cli_cache_dir()};
     nb_device *device;
     nb_stream *stream = NULL;
     size_t count, seen = 0;

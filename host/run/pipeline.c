@@ -732,7 +732,8 @@ out:
 
 static nb_status prepare(run *r, const char *work, nb_err *err) {
     char print[NB_HASH_TEXT];
-    nb_device_options d = {.threads = r->options->threads, .kernel_filter = r->options->kernel_filter, .log = r->hooks->log};
+    nb_device_options d = {.threads = r->options->threads, .kernel_filter = r->options->kernel_filter,
+                           .cache_dir = r->options->cache_dir, .log = r->hooks->log};
     NB_TRY(nb_device_open(r->options->device, &d, &r->device, err));
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
     nb_device_text(r->device, r->result->device, sizeof r->result->device);
