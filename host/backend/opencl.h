@@ -87,6 +87,18 @@ nb_status nb__cl_choose(const nb__cl_api *api, const char *spec, nb__cl_place *o
 /* NB_CL_* flags that the device has. */
 unsigned nb__cl_features(const nb__cl_api *api, cl_device_id device);
 
+/* ---- opencl_tune.c ---- */
+
+/* What is chosen by measurement; the defaults are good guesses, never wrong. */
+typedef struct nb__cl_tuning {
+    unsigned wide_items; /* qgemm_wide: work-items of a group */
+    unsigned pair_from;  /* qgemm_wide: rows of X from which a work-item takes two panels of W */
+    unsigned slices;     /* qgemm_lanes: parts of K in a work-group */
+    unsigned tile_from;  /* rows of X from which qgemm_tile is taken instead of qgemm_lanes; 0: never */
+} nb__cl_tuning;
+
+nb__cl_tuning nb__cl_tuning_default(unsigned features);
+
 /* ---- opencl.c ---- */
 
 typedef struct nb__cl_program {
@@ -115,6 +127,7 @@ typedef struct nb__cl_device {
     size_t max_group, local_memory, max_alloc, memory, limit;
     size_t allocated;
     char *cache_dir; /* NULL: none */
+    nb__cl_tuning tuning;
     nb__cl_program *programs;
     nb__cl_kernel *kernels;
     cl_command_queue own_queue; /* of wrapped streams without a queue; made when it is first asked for */
@@ -195,6 +208,11 @@ nb_status nb__cl_run(nb_stream *stream, const nb_kernel *row, const nb__cl_call 
     nb__cl_run(stream, row, &(const nb__cl_call)NB_CL_CALL call, (const nb__cl_arg[]){__VA_ARGS__},                    \
                sizeof((const nb__cl_arg[]){__VA_ARGS__}) / sizeof(nb__cl_arg), err)
 #define NB_CL_CALL(entry_, defines_, ...) {.entry = (entry_), .defines = (defines_), .grid = __VA_ARGS__}
+
+/* ---- opencl_qgemm.c ---- */
+
+extern const nb_packer nb__packer_opencl;
+bool nb__cl_qgemm_workspace(const nb_qweight *w, size_t m, bool fast, unsigned units, size_t *bytes);
 
 /* ---- opencl_ops.c and its like ---- */
 

@@ -67,8 +67,10 @@ static nb_status make_key(recipe *r, nb_err *err) {
 
 static nb_status make_recipe(recipe *r, unsigned flags, const char *defines, nb_err *err) {
     char path[96], file[96];
-    NB_TRY(nb_str_addf(&r->options, err, "-cl-std=CL1.2 -DNB_CL_FP64=%d -DNB_CL_DIVIDE=%d -DNB_CL_CPU=%d", !!(flags & NB_CL_FP64),
-                       !!(flags & NB_CL_DIVIDE), !!(flags & NB_CL_CPU)));
+    const char *language = flags & (NB_CL_DOT | NB_CL_SUBGROUP16) ? "CL3.0" : "CL1.2";
+    NB_TRY(nb_str_addf(&r->options, err, "-cl-std=%s -DNB_CL_FP64=%d -DNB_CL_DIVIDE=%d -DNB_CL_CPU=%d", language,
+                       !!(flags & NB_CL_FP64), !!(flags & NB_CL_DIVIDE), !!(flags & NB_CL_CPU)));
+    NB_TRY(nb_str_addf(&r->options, err, " -DNB_CL_SUBGROUP16=%d", !!(flags & NB_CL_SUBGROUP16)));
     NB_TRY(nb_str_addf(&r->options, err, " -DNB_CL_FP16=%d -DNB_CL_SUBGROUPS=%d -DNB_CL_DOT=%d%s", !!(flags & NB_CL_FP16),
                        !!(flags & NB_CL_SUBGROUPS), !!(flags & NB_CL_DOT),
                        flags & NB_CL_DIVIDE ? " -cl-fp32-correctly-rounded-divide-sqrt" : ""));
@@ -230,8 +232,13 @@ static nb_status from_source(const recipe *r, cl_program *out, nb_err *err) {
     return NB_OK;
 }
 
+/* The file of an operation: its name, but qgemm_i8 is qgemm with other activations. */
+static const char *source_of(nb_op op) {
+    return nb_op_name(op == NB_OP_qgemm_i8 ? NB_OP_qgemm : op);
+}
+
 static nb_status build(nb__cl_device *d, nb_op op, unsigned flags, const char *defines, cl_program *out, nb_err *err) {
-    recipe r = {.device = d, .name = nb_op_name(op)};
+    recipe r = {.device = d, .name = source_of(op)};
     nb_status status = make_recipe(&r, flags, defines, err);
     if (status == NB_OK) {
         *out = from_cache(&r);

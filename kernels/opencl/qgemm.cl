@@ -7,25 +7,16 @@
  *   MR     rows of X in a row panel: 1, 2, 4, 8
  *   NR     qgemm_wide: panels of W that a work-item takes: 1, 2
  *   SLICES qgemm_lanes: parts into which a work-group cuts K
- *   I8     activations are rounded to 8 bits
- *   DOT    dot products of 4 bytes by the device (cl_khr_integer_dot_product)
- *   SUBGROUPS  a panel's 16 rows are a sub-group, which shares what it reads of X
+ *   I8     1: activations are rounded to 8 bits
+ * and by what the row needs: NB_CL_CPU gives qgemm_wide, else qgemm_lanes and qgemm_tile; with NB_CL_DOT the device multiplies
+ * bytes; with NB_CL_SUBGROUP16 a panel's 16 rows are a sub-group, which shares what it reads of X.
  *
  * Arithmetic is f32. Sums of 8-bit blocks are exact: integers, or floats below 2^24 (255 * 127 * 32 is 2^20). */
-#ifdef FP_FAST_FMAF
-#define FMA(a, b, c) fma(a, b, c)
-#else
-#define FMA(a, b, c) ((a) * (b) + (c))
-#endif
-#ifdef I8
+#if I8
 #define FLUSH block /* columns after which sums take their step and scale */
 #else
 #define FLUSH span
 #endif
-#ifdef DOT
-#pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable
-#endif
-
 #define PANEL 16u
 /* Codes as bit fields: 3 bits are brought to bytes first. */
 #if BITS == 3
@@ -43,10 +34,10 @@ enum { FORM_SYMMETRIC, FORM_ZEROS, FORM_OFFSETS };
 
 /* Where codes, scales and zero points or offsets of a weight are. span: columns of a full group, filled up to blocks. */
 #define WEIGHT_ARGS                                                                                                    \
-    global const uchar *w, ulong w_at, uint n, uint groups, uint span, uint block, uint kp, ulong panel_bytes,         \
+    BUF(w), uint n, uint groups, uint span, uint block, uint kp, ulong panel_bytes,         \
         ulong scale_at, ulong zero_at, uint scale_type, uint form
 #define OUTPUT_ARGS                                                                                                    \
-    global uchar *y, ulong y_at, ulong ldy, uint y_type, global const uchar *bias, ulong bias_at, uint accumulate
+    BUF(y), ulong ldy, uint y_type, BUF(bias), uint accumulate
 
 float load_float(global const uchar *p, uint type, ulong i) {
     if (type == TYPE_F16)
@@ -79,8 +70,8 @@ void store_float(global uchar *p, uint type, ulong i, float v, uint accumulate) 
 
 /* What packs X: x_type [.., k], rows [row0, row0 + rows). map: u32 [kp], where act_order. */
 #define PREPARE_ARGS                                                                                                   \
-    global const uchar *x, ulong x_at, ulong ldx, uint x_type, global const uchar *map, ulong map_at, uint act_order,  \
-        uint k, uint group, uint span, uint block, uint kp, uint row0, uint rows
+    BUF(x), ulong ldx, uint x_type, BUF(map), uint act_order, uint k, uint group, uint span, uint block, uint kp,      \
+        uint row0, uint rows
 
 /* The value at packed column p of row `row` of this pass; 0 where there is none. */
 float packed_value(global const uchar *x, ulong ldx, uint x_type, global const uint *map, uint act_order, uint k,
@@ -91,30 +82,29 @@ float packed_value(global const uchar *x, ulong ldx, uint x_type, global const u
     return row < rows && j < k ? load_float(x, x_type, (ulong)(row0 + row) * ldx + j) : 0.0f;
 }
 
-#ifndef I8
+#if !I8
 /* out[row panel][kp][MR]; a work-item is a column of a row panel. */
-kernel void qgemm_prepare(PREPARE_ARGS, global uchar *out, ulong out_at) {
+kernel void qgemm_prepare(PREPARE_ARGS, BUF(out)) {
     uint p = get_global_id(0), panel = get_global_id(1);
     if (p >= kp)
         return;
-    global float *to = (global float *)(out + out_at) + ((ulong)panel * kp + p) * MR;
+    global float *to = AT(float, out) + ((ulong)panel * kp + p) * MR;
     for (uint r = 0; r < MR; r++)
-        to[r] = packed_value(x + x_at, ldx, x_type, (global const uint *)(map + map_at), act_order, k, group, span, row0,
+        to[r] = packed_value(AT(const uchar, x), ldx, x_type, AT(const uint, map), act_order, k, group, span, row0,
                              rows, panel * MR + r, p);
 }
 #else
 /* Activations rounded to 8 bits: as floats x[kp][MR] (qgemm_wide), or as bytes x[kp / 4][MR][4]. With them the step of each
  * block and minus the sum of its numbers, [blocks][MR]. A block whose largest value is below 2^-100 counts as zero; one
  * with NaN or infinity has a step of NaN. A work-item is a block of a row. */
-kernel void qgemm_prepare(PREPARE_ARGS, global uchar *out, ulong out_at, global uchar *steps, ulong steps_at,
-                          global uchar *sums, ulong sums_at) {
+kernel void qgemm_prepare(PREPARE_ARGS, BUF(out), BUF(steps), BUF(sums)) {
     uint blk = get_global_id(0), row = get_global_id(1), blocks = kp / block;
     if (blk >= blocks)
         return;
     float v[32];
     uint most = 0;
     for (uint i = 0; i < block; i++) {
-        v[i] = packed_value(x + x_at, ldx, x_type, (global const uint *)(map + map_at), act_order, k, group, span, row0,
+        v[i] = packed_value(AT(const uchar, x), ldx, x_type, AT(const uint, map), act_order, k, group, span, row0,
                             rows, row, blk * block + i);
         most = max(most, as_uint(v[i]) & 0x7fffffffu);
     }
@@ -131,21 +121,21 @@ kernel void qgemm_prepare(PREPARE_ARGS, global uchar *out, ulong out_at, global 
         int q = inverse > 0.0f ? clamp(convert_int_rte(v[i] * inverse), -127, 127) : 0;
         ulong p = panel * kp + blk * block + i;
         sum -= q;
-#ifdef WIDE
-        ((global float *)(out + out_at))[p * MR + lane] = (float)q;
+#if NB_CL_CPU
+        AT(float, out)[p * MR + lane] = (float)q;
 #else
-        ((global char *)(out + out_at))[(p / 4 * MR + lane) * 4 + p % 4] = (char)q;
+        AT(char, out)[(p / 4 * MR + lane) * 4 + p % 4] = (char)q;
 #endif
     }
     ulong at = (panel * blocks + blk) * MR + lane;
-    ((global float *)(steps + steps_at))[at] = step;
-    ((global int *)(sums + sums_at))[at] = sum;
+    AT(float, steps)[at] = step;
+    AT(int, sums)[at] = sum;
 }
 #endif
 
 /* ---- a processor: a work-item is one or two panels, a row of W is a lane of its vectors ---- */
 
-#ifdef WIDE
+#if NB_CL_CPU
 /* Codes become floats without a conversion: a code at bit b of a float's fraction, under the exponent of 2^(23 - b), is the
  * float 2^(23 - b) + q; less 2^(23 - b) + zero it is q - zero, exactly. With PLACES values of b a vector is shifted once
  * for so many codes. SETS of sums are under way for the latency of the sum. */
@@ -213,7 +203,7 @@ void add_offsets(global const float *x, uint count, global const float *steps, g
     for (uint c = 0; c < NR; c++) {
         float16 offset = vload16(0, (global const float *)(panel[c] + zero_at) + (ulong)g * PANEL);
         for (uint r = 0; r < MR; r++)
-            out[r * NR + c] = FMA(offset, (float16)(sum[r]), out[r * NR + c]);
+            out[r * NR + c] = MAD(offset, (float16)(sum[r]), out[r * NR + c]);
     }
 }
 
@@ -236,10 +226,9 @@ void store_row(global uchar *y, uint type, ulong ldy, uint row, uint col, uint n
 }
 
 /* Work-items (ceil(panels / NR), row panels). */
-kernel void qgemm_wide(WEIGHT_ARGS, global const uchar *x, ulong x_at, global const uchar *steps, ulong steps_at,
-                       OUTPUT_ARGS, uint row0, uint rows) {
+kernel void qgemm_wide(WEIGHT_ARGS, BUF(x), BUF(steps), OUTPUT_ARGS, uint row0, uint rows) {
     const uint first = get_global_id(0) * NR, row_panel = get_global_id(1), panels = (n + PANEL - 1) / PANEL;
-    global const float *xs = (global const float *)(x + x_at) + (ulong)row_panel * kp * MR;
+    global const float *xs = AT(const float, x) + (ulong)row_panel * kp * MR;
     global const uchar *panel[NR];
     float16 out[MR * NR], acc[SETS * MR * NR];
     if (first >= panels)
@@ -247,7 +236,7 @@ kernel void qgemm_wide(WEIGHT_ARGS, global const uchar *x, ulong x_at, global co
     /* The last work-item may have one panel less: it then does one twice. */
 #pragma unroll
     for (uint c = 0; c < NR; c++)
-        panel[c] = w + w_at + min(first + c, panels - 1) * panel_bytes;
+        panel[c] = AT(const uchar, w) + min(first + c, panels - 1) * panel_bytes;
 #pragma unroll
     for (uint i = 0; i < MR * NR; i++)
         out[i] = 0.0f;
@@ -292,7 +281,7 @@ kernel void qgemm_wide(WEIGHT_ARGS, global const uchar *x, ulong x_at, global co
                         float16 f = as_float16((q & (MASK << bit)) | MAGIC(bit)) - zero[c * PLACES + i % PLACES];
 #pragma unroll
                         for (uint r = 0; r < MR; r++)
-                            acc[set + r * NR + c] = FMA(f, (float16)(xi[r]), acc[set + r * NR + c]);
+                            acc[set + r * NR + c] = MAD(f, (float16)(xi[r]), acc[set + r * NR + c]);
                     }
                 }
             }
@@ -301,8 +290,8 @@ kernel void qgemm_wide(WEIGHT_ARGS, global const uchar *x, ulong x_at, global co
                 acc[i % (MR * NR)] += acc[i];
             if (form == FORM_OFFSETS)
                 add_offsets(xs + (ulong)from * MR, (to - from) * MR,
-#ifdef I8
-                            (global const float *)(steps + steps_at) + ((ulong)row_panel * (kp / block) + from / block) * MR,
+#if I8
+                            AT(const float, steps) + ((ulong)row_panel * (kp / block) + from / block) * MR,
 #else
                             0,
 #endif
@@ -312,11 +301,11 @@ kernel void qgemm_wide(WEIGHT_ARGS, global const uchar *x, ulong x_at, global co
                 float16 scale = load_scales(panel[c] + scale_at + (ulong)g * PANEL * (scale_type ? 2 : 4), scale_type);
 #pragma unroll
                 for (uint r = 0; r < MR; r++) {
-#ifdef I8
-                    float step = ((global const float *)(steps + steps_at))[((ulong)row_panel * (kp / block) + from / block) * MR + r];
-                    out[r * NR + c] = FMA(acc[r * NR + c] * scale, (float16)(step), out[r * NR + c]);
+#if I8
+                    float step = AT(const float, steps)[((ulong)row_panel * (kp / block) + from / block) * MR + r];
+                    out[r * NR + c] = MAD(acc[r * NR + c] * scale, (float16)(step), out[r * NR + c]);
 #else
-                    out[r * NR + c] = FMA(scale, acc[r * NR + c], out[r * NR + c]);
+                    out[r * NR + c] = MAD(scale, acc[r * NR + c], out[r * NR + c]);
 #endif
                 }
             }
@@ -327,14 +316,14 @@ kernel void qgemm_wide(WEIGHT_ARGS, global const uchar *x, ulong x_at, global co
 #pragma unroll
         for (uint c = 0; c < NR; c++)
             if (row_panel * MR + r < rows && first + c < panels)
-                store_row(y + y_at, y_type, ldy, row0 + row_panel * MR + r, (first + c) * PANEL, n, out[r * NR + c],
-                          (global const float *)(bias + bias_at), bias != 0, accumulate);
+                store_row(AT(uchar, y), y_type, ldy, row0 + row_panel * MR + r, (first + c) * PANEL, n, out[r * NR + c],
+                          AT(const float, bias), HAS(bias), accumulate);
 }
 #endif
 
 /* ---- any device: a work-item is a row of W, 16 of them read 64 bytes at once ---- */
 
-#ifndef WIDE
+#if !NB_CL_CPU
 #define COLS (BITS == 3 ? 32u : CODES) /* columns of a step: a word of codes, or three */
 #define WORDS (BITS == 3 ? 3u : 1u)
 
@@ -359,10 +348,10 @@ uint unit_of(const step_words *v, uint u) {
 #endif
 }
 
-#ifdef I8
+#if I8
 /* sum + the product of 4 codes (unsigned) and 4 activations (signed). */
 int dot4(uint q, uint x, int sum) {
-#ifdef DOT
+#if NB_CL_DOT
     return sum + dot_4x8packed_us_int(q, x);
 #else
     uchar4 a = as_uchar4(q);
@@ -372,17 +361,21 @@ int dot4(uint q, uint x, int sum) {
 }
 #endif
 
+/* Value i of a step's x[COLS][MR]: read, or from the lane of the sub-group that holds it. */
+#if NB_CL_SUBGROUP16
+#define HELD ((COLS * MR + PANEL - 1) / PANEL)
+#define X_OF(i) sub_group_broadcast(held[(i) / PANEL], (i) % PANEL)
+__attribute__((intel_reqd_sub_group_size(16)))
+#else
+#define X_OF(i) xs[i]
+#endif
 /* A group of work-items (16, SLICES) is a panel by a row panel; each slice takes its part of the blocks, and the slices' sums
  * are added in their order. */
-kernel void qgemm_lanes(WEIGHT_ARGS, global const uchar *x, ulong x_at,
-#ifdef I8
-                        global const uchar *steps, ulong steps_at, global const uchar *sums, ulong sums_at,
-#endif
-                        OUTPUT_ARGS, uint row0, uint rows) {
+kernel void qgemm_lanes(WEIGHT_ARGS, BUF(x), BUF(steps), BUF(sums), OUTPUT_ARGS, uint row0, uint rows) {
     local float partial[SLICES * MR * PANEL];
     const uint lane = get_local_id(0), slice = get_local_id(1), row_panel = get_group_id(1), blocks = kp / block;
     const uint first = (uint)((ulong)slice * blocks / SLICES), last = (uint)((ulong)(slice + 1) * blocks / SLICES);
-    global const uchar *panel = w + w_at + get_group_id(0) * panel_bytes;
+    global const uchar *panel = AT(const uchar, w) + get_group_id(0) * panel_bytes;
     float out[MR], acc[MR], total[MR], scale = 0.0f, zero = 0.0f;
     for (uint r = 0; r < MR; r++)
         out[r] = acc[r] = total[r] = 0.0f;
@@ -396,10 +389,10 @@ kernel void qgemm_lanes(WEIGHT_ARGS, global const uchar *x, ulong x_at,
             scale = load_float(panel + scale_at, scale_type, at);
             zero = load_zero(panel + zero_at, form, at);
         }
-#ifdef I8
+#if I8
         int sum[MR];
-        global const int *minus_sum = (global const int *)(sums + sums_at) + ((ulong)row_panel * blocks + blk) * MR;
-        global const float *step = (global const float *)(steps + steps_at) + ((ulong)row_panel * blocks + blk) * MR;
+        global const int *minus_sum = AT(const int, sums) + ((ulong)row_panel * blocks + blk) * MR;
+        global const float *step = AT(const float, steps) + ((ulong)row_panel * blocks + blk) * MR;
         for (uint r = 0; r < MR; r++)
             sum[r] = minus_sum[r] * (int)zero;
 #endif
@@ -408,19 +401,28 @@ kernel void qgemm_lanes(WEIGHT_ARGS, global const uchar *x, ulong x_at,
             step_words v;
             for (uint i = 0; i < WORDS; i++)
                 v.at[i] = p[i * PANEL];
+#if !I8
+            global const float *xs = AT(const float, x) + ((ulong)row_panel * kp + col) * MR;
+#if NB_CL_SUBGROUP16
+            float held[HELD];
+            for (uint i = 0; i < HELD; i++)
+                held[i] = xs[min(i * PANEL + lane, COLS * MR - 1)];
+#endif
+#endif
+#pragma unroll
             for (uint u = 0; u < COLS / 4; u++) {
                 const uint unit = unit_of(&v, u);
-#ifdef I8
-                global const uint *xs = (global const uint *)(x + x_at) + ((ulong)row_panel * (kp / 4) + col / 4 + u) * MR;
+#if I8
+                global const uint *xs = AT(const uint, x) + ((ulong)row_panel * (kp / 4) + col / 4 + u) * MR;
                 for (uint r = 0; r < MR; r++)
                     sum[r] = dot4(unit, xs[r], sum[r]);
 #else
-                global const float *xs = (global const float *)(x + x_at) + ((ulong)row_panel * kp + col + 4 * u) * MR;
+#pragma unroll
                 for (uint b = 0; b < 4; b++) {
                     const float q = (float)(unit >> 8 * b & 0xffu) - zero;
                     for (uint r = 0; r < MR; r++) {
-                        const float value = xs[b * MR + r];
-                        acc[r] = FMA(q, value, acc[r]);
+                        const float value = X_OF((4 * u + b) * MR + r);
+                        acc[r] = MAD(q, value, acc[r]);
                         if (form == FORM_OFFSETS)
                             total[r] += value;
                     }
@@ -428,17 +430,17 @@ kernel void qgemm_lanes(WEIGHT_ARGS, global const uchar *x, ulong x_at,
 #endif
             }
         }
-#ifdef I8
+#if I8
         for (uint r = 0; r < MR; r++) {
-            out[r] = FMA((float)sum[r] * scale, step[r], out[r]);
+            out[r] = MAD((float)sum[r] * scale, step[r], out[r]);
             total[r] -= form == FORM_OFFSETS ? step[r] * (float)minus_sum[r] : 0.0f;
         }
 #endif
         if (blk + 1 == end || blk + 1 == last)
             for (uint r = 0; r < MR; r++) {
-                out[r] = FMA(scale, acc[r], out[r]);
+                out[r] = MAD(scale, acc[r], out[r]);
                 if (form == FORM_OFFSETS)
-                    out[r] = FMA(((global const float *)(panel + zero_at))[(ulong)g * PANEL + lane], total[r], out[r]);
+                    out[r] = MAD(((global const float *)(panel + zero_at))[(ulong)g * PANEL + lane], total[r], out[r]);
                 acc[r] = total[r] = 0.0f;
             }
     }
@@ -451,24 +453,24 @@ kernel void qgemm_lanes(WEIGHT_ARGS, global const uchar *x, ulong x_at,
         for (uint s = 0; s < SLICES; s++)
             sum += partial[(s * MR + r) * PANEL + lane];
         if (col < n && row_panel * MR + r < rows)
-            store_float(y + y_at, y_type, (ulong)(row0 + row_panel * MR + r) * ldy + col,
-                        bias ? sum + ((global const float *)(bias + bias_at))[col] : sum, accumulate);
+            store_float(AT(uchar, y), y_type, (ulong)(row0 + row_panel * MR + r) * ldy + col,
+                        HAS(bias) ? sum + AT(const float, bias)[col] : sum, accumulate);
     }
 }
 
-#if MR == 8 && !defined(I8)
+#if MR == 8 && !I8
 /* Many rows: 16 x 16 work-items make 64 rows of X by 64 of W, 16 columns at a time; each has 4 x 4 sums. Weights are read
  * once for 64 rows, and rounded once as they are scaled. */
 #define TILE 64u
 #define DEPTH 16u
-kernel void qgemm_tile(WEIGHT_ARGS, global const uchar *x, ulong x_at, OUTPUT_ARGS, uint row0, uint rows) {
+kernel void qgemm_tile(WEIGHT_ARGS, BUF(x), OUTPUT_ARGS, uint row0, uint rows) {
     local float ws[DEPTH * TILE], xs[DEPTH * TILE];
     const uint lx = get_local_id(0), ly = get_local_id(1), t = ly * 16 + lx, col0 = get_group_id(0) * TILE,
                first_row = get_group_id(1) * TILE, row_panels = (rows + MR - 1) / MR, panels = (n + PANEL - 1) / PANEL;
     /* Of W this item unpacks unit t / 64 (4 columns) of row t % 64; of X it brings 4 rows of column t / 16. */
     const uint w_row = t % TILE, unit = t / TILE, lane = w_row % PANEL, w_panel = (col0 + w_row) / PANEL,
                x_panel = (first_row + t % 16 * 4) / MR;
-    global const uchar *panel = w + w_at + min(w_panel, panels - 1) * panel_bytes;
+    global const uchar *panel = AT(const uchar, w) + min(w_panel, panels - 1) * panel_bytes;
     float acc[4][4];
     for (uint i = 0; i < 4; i++)
         for (uint j = 0; j < 4; j++)
@@ -489,10 +491,10 @@ kernel void qgemm_tile(WEIGHT_ARGS, global const uchar *x, ulong x_at, OUTPUT_AR
         const uint four = unit_of(&v, u % PER);
 #endif
         for (uint b = 0; b < 4; b++)
-            ws[(unit * 4 + b) * TILE + w_row] = FMA((float)(four >> 8 * b & 0xffu) - zero, scale, offset);
+            ws[(unit * 4 + b) * TILE + w_row] = MAD((float)(four >> 8 * b & 0xffu) - zero, scale, offset);
         float4 some = 0.0f;
         if (x_panel < row_panels)
-            some = vload4(0, (global const float *)(x + x_at) + ((ulong)x_panel * kp + col + t / 16) * MR + t % 2 * 4);
+            some = vload4(0, AT(const float, x) + ((ulong)x_panel * kp + col + t / 16) * MR + t % 2 * 4);
         vstore4(some, 0, xs + t / 16 * TILE + t % 16 * 4);
         barrier(CLK_LOCAL_MEM_FENCE);
         for (uint kk = 0; kk < DEPTH; kk++) {
@@ -502,7 +504,7 @@ kernel void qgemm_tile(WEIGHT_ARGS, global const uchar *x, ulong x_at, OUTPUT_AR
                 b[j] = ws[kk * TILE + lx + 16 * j];
             for (uint i = 0; i < 4; i++)
                 for (uint j = 0; j < 4; j++)
-                    acc[i][j] = FMA(a[i], b[j], acc[i][j]);
+                    acc[i][j] = MAD(a[i], b[j], acc[i][j]);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
@@ -510,8 +512,8 @@ kernel void qgemm_tile(WEIGHT_ARGS, global const uchar *x, ulong x_at, OUTPUT_AR
         for (uint j = 0; j < 4; j++) {
             const uint row = first_row + ly * 4 + i, c = col0 + lx + 16 * j;
             if (row < rows && c < n)
-                store_float(y + y_at, y_type, (ulong)(row0 + row) * ldy + c,
-                            bias ? acc[i][j] + ((global const float *)(bias + bias_at))[c] : acc[i][j], accumulate);
+                store_float(AT(uchar, y), y_type, (ulong)(row0 + row) * ldy + c,
+                            HAS(bias) ? acc[i][j] + AT(const float, bias)[c] : acc[i][j], accumulate);
         }
 }
 #endif
