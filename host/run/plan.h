@@ -39,6 +39,7 @@ typedef struct nb_run_options {
     const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
     double damp;
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
+    unsigned descent;        /* GPTQ: sweeps of coordinate descent at the end */
     size_t samples, seq_len;
     uint64_t seed;
     unsigned threads;
