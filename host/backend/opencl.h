@@ -92,7 +92,6 @@ unsigned nb__cl_features(const nb__cl_api *api, cl_device_id device);
 /* What is chosen by measurement; the defaults are good guesses, never wrong. */
 typedef struct nb__cl_tuning {
     unsigned wide_items; /* qgemm_wide: work-items of a group */
-    unsigned pair_from;  /* qgemm_wide: rows of X from which a work-item takes two panels of W */
     unsigned slices;     /* qgemm_lanes: parts of K in a work-group */
     unsigned tile_from;  /* rows of X from which qgemm_tile is taken instead of qgemm_lanes; 0: never */
 } nb__cl_tuning;
@@ -212,6 +211,8 @@ nb_status nb__cl_run(nb_stream *stream, const nb_kernel *row, const nb__cl_call 
 /* ---- opencl_qgemm.c ---- */
 
 extern const nb_packer nb__packer_opencl;
+/* Rows of a row panel for which there are kernels, up to a 0. */
+extern const unsigned nb__cl_qgemm_rows[];
 bool nb__cl_qgemm_workspace(const nb_qweight *w, size_t m, bool fast, unsigned units, size_t *bytes);
 
 /* ---- opencl_ops.c and its like ---- */

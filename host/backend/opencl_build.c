@@ -80,6 +80,10 @@ static nb_status make_recipe(recipe *r, unsigned flags, const char *defines, nb_
     NB_TRY(add_source(&r->source, "kernels/opencl/common.cl", "common", err));
     snprintf(path, sizeof path, "kernels/opencl/%s.cl", r->name);
     NB_TRY(add_source(&r->source, path, r->name, err));
+    for (const unsigned *mr = nb__cl_qgemm_rows; *mr && !strcmp(r->name, "qgemm"); mr++) {
+        NB_TRY(nb_str_addf(&r->source, err, "#undef MR\n#define MR %u\n", *mr));
+        NB_TRY(add_source(&r->source, "kernels/opencl/qgemm_panels.cl", "qgemm_panels", err));
+    }
     NB_TRY(make_key(r, err));
     if (!r->device->cache_dir)
         return NB_OK;

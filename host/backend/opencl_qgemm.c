@@ -27,8 +27,18 @@ typedef struct work_sizes {
 } work_sizes;
 
 static size_t rows_per_panel(size_t m) {
-    return m <= 1 ? 1 : m <= 2 ? 2 : m <= 4 ? 4 : MAX_MR;
+    return m <= 1 ? 1 : m <= 4 ? 4 : MAX_MR;
 }
+
+/* The kernel of an operation for row panels of mr rows. */
+static const char *entry_of(const char *const names[3], size_t mr) {
+    return names[mr == 1 ? 0 : mr == 4 ? 1 : 2];
+}
+
+const unsigned nb__cl_qgemm_rows[] = {1, 4, MAX_MR, 0};
+static const char *const prepare_names[] = {"qgemm_prepare_1", "qgemm_prepare_4", "qgemm_prepare_8"};
+static const char *const wide_names[] = {"qgemm_wide_1", "qgemm_wide_4", "qgemm_wide_8"};
+static const char *const lanes_names[] = {"qgemm_lanes_1", "qgemm_lanes_4", "qgemm_lanes_8"};
 
 static bool work_size(const nb__qlayout *l, size_t m, bool i8, work_sizes *out) {
     size_t rows = nb_min(m, PASS_ROWS), mr = rows_per_panel(rows), x, params, both, all;
@@ -82,21 +92,20 @@ static nb_status prepare(run *r, nb_err *err) {
                                NB_CL_U32(w->act_order), NB_CL_U32(w->k), NB_CL_U32(w->group), WEIGHT_SHAPE(r),
                                NB_CL_U32(r->row0), NB_CL_U32(r->rows), NB_CL_MEM(r->x), NB_CL_MEM(r->steps),
                                NB_CL_MEM(r->sums)};
-    size_t count = sizeof args / sizeof *args - (r->i8 ? 0 : 2);
-    const nb__cl_call call = {"qgemm_prepare", r->defines, grid};
-    return nb__cl_run(r->stream, r->row, &call, args, count, err);
+    const nb__cl_call call = {entry_of(prepare_names, r->mr), r->defines, grid};
+    return nb__cl_run(r->stream, r->row, &call, args, sizeof args / sizeof *args, err);
 }
 
-static nb_status multiply(const run *r, unsigned panels_each, nb_err *err) {
+static nb_status multiply(const run *r, nb_err *err) {
     const struct nb_qgemm_args *a = r->a;
     const nb__qlayout *l = &r->l;
     const nb__cl_tuning *t = r->tuning;
     bool tile = !r->wide && !r->i8 && r->mr == MAX_MR && t->tile_from && r->rows >= t->tile_from;
-    nb__cl_call call = {tile ? "qgemm_tile" : r->wide ? "qgemm_wide" : "qgemm_lanes", r->defines, {{0}, {0}}};
+    nb__cl_call call = {tile ? "qgemm_tile" : entry_of(r->wide ? wide_names : lanes_names, r->mr), r->defines, {{0}, {0}}};
     if (tile)
         call.grid = NB_CL_GRID2(nb_ceil_div(a->w.n, TILE), nb_ceil_div(r->rows, TILE), 16, 16);
     else if (r->wide)
-        call.grid = NB_CL_GRID2(nb_ceil_div(nb_ceil_div(l->panels, panels_each), t->wide_items), r->row_panels,
+        call.grid = NB_CL_GRID2(nb_ceil_div(nb_ceil_div(l->panels, r->mr == MAX_MR ? 2 : 1), t->wide_items), r->row_panels,
                                 t->wide_items, 1);
     else
         call.grid = NB_CL_GRID2(l->panels, r->row_panels, NB_PANEL, t->slices);
@@ -116,17 +125,11 @@ static nb_status multiply(const run *r, unsigned panels_each, nb_err *err) {
 }
 
 static nb_status run_pass(run *r, nb_err *err) {
-    const nb__cl_tuning *t = r->tuning;
-    unsigned panels_each = r->rows >= t->pair_from ? 2 : 1;
     r->mr = rows_per_panel(r->rows);
     r->row_panels = nb_ceil_div(r->rows, r->mr);
-    int len = snprintf(r->defines, sizeof r->defines, "-DBITS=%u -DMR=%zu -DI8=%d ", r->a->w.bits, r->mr, r->i8);
-    if (r->wide)
-        snprintf(r->defines + len, sizeof r->defines - (size_t)len, "-DNR=%u", panels_each);
-    else
-        snprintf(r->defines + len, sizeof r->defines - (size_t)len, "-DSLICES=%u", t->slices);
+    snprintf(r->defines, sizeof r->defines, "-DBITS=%u -DI8=%d -DSLICES=%u", r->a->w.bits, r->i8, r->tuning->slices);
     NB_TRY(prepare(r, err));
-    return multiply(r, panels_each, err);
+    return multiply(r, err);
 }
 
 static nb_status qgemm(nb_stream *stream, const nb_kernel *row, const struct nb_qgemm_args *a, bool i8, nb_err *err) {

@@ -2,7 +2,7 @@
 #include "host/backend/opencl.h"
 
 nb__cl_tuning nb__cl_tuning_default(unsigned features) {
-    nb__cl_tuning t = {.wide_items = 1, .pair_from = 9, .slices = 8, .tile_from = 32};
+    nb__cl_tuning t = {.wide_items = 1, .slices = 8, .tile_from = 32};
     (void)features;
     return t;
 }
