@@ -80,7 +80,7 @@ static nb_status make_recipe(recipe *r, unsigned flags, const char *defines, nb_
     NB_TRY(add_source(&r->source, "kernels/opencl/common.cl", "common", err));
     snprintf(path, sizeof path, "kernels/opencl/%s.cl", r->name);
     NB_TRY(add_source(&r->source, path, r->name, err));
-    for (const unsigned *mr = nb__cl_qgemm_rows; *mr && !strcmp(r->name, "qgemm"); mr++) {
+    for (const unsigned *mr = nb__cl_qgemm_rows; !strcmp(r->name, "qgemm") && *mr; mr++) {
         NB_TRY(nb_str_addf(&r->source, err, "#undef MR\n#define MR %u\n", *mr));
         NB_TRY(add_source(&r->source, "kernels/opencl/qgemm_panels.cl", "qgemm_panels", err));
     }

@@ -26,8 +26,9 @@ typedef struct work_sizes {
     size_t x, params, all; /* bytes: activations; steps (and as many for sums) */
 } work_sizes;
 
-static size_t rows_per_panel(size_t m) {
-    return m <= 1 ? 1 : m <= 4 ? 4 : MAX_MR;
+/* Panels of 4 rows are for the products that are waited for: each kernel takes drivers a good part of a second to build. */
+static size_t rows_per_panel(size_t m, bool i8) {
+    return m <= 1 ? 1 : m <= 4 && !i8 ? 4 : MAX_MR;
 }
 
 /* The kernel of an operation for row panels of mr rows. */
@@ -41,7 +42,7 @@ static const char *const wide_names[] = {"qgemm_wide_1", "qgemm_wide_4", "qgemm_
 static const char *const lanes_names[] = {"qgemm_lanes_1", "qgemm_lanes_4", "qgemm_lanes_8"};
 
 static bool work_size(const nb__qlayout *l, size_t m, bool i8, work_sizes *out) {
-    size_t rows = nb_min(m, PASS_ROWS), mr = rows_per_panel(rows), x, params, both, all;
+    size_t rows = nb_min(m, PASS_ROWS), mr = rows_per_panel(rows, i8), x, params, both, all;
     rows = nb_ceil_div(rows, mr) * mr;
     if (!nb_mul3(rows, l->kp, sizeof(float), &x) || !nb_align(x, ALIGN, &out->x) ||
         !nb_mul3(rows, l->blocks, i8 ? sizeof(float) : 0, &params) || !nb_align(params, ALIGN, &out->params) ||
@@ -92,7 +93,7 @@ static nb_status prepare(run *r, nb_err *err) {
                                NB_CL_U32(w->act_order), NB_CL_U32(w->k), NB_CL_U32(w->group), WEIGHT_SHAPE(r),
                                NB_CL_U32(r->row0), NB_CL_U32(r->rows), NB_CL_MEM(r->x), NB_CL_MEM(r->steps),
                                NB_CL_MEM(r->sums)};
-    const nb__cl_call call = {entry_of(prepare_names, r->mr), r->defines, grid};
+    const nb__cl_call call = {entry_of(prepare_names, r->mr), r->i8 ? "-DBITS=0 -DI8=1" : "-DBITS=0 -DI8=0", grid};
     return nb__cl_run(r->stream, r->row, &call, args, sizeof args / sizeof *args, err);
 }
 
@@ -125,7 +126,7 @@ static nb_status multiply(const run *r, nb_err *err) {
 }
 
 static nb_status run_pass(run *r, nb_err *err) {
-    r->mr = rows_per_panel(r->rows);
+    r->mr = rows_per_panel(r->rows, r->i8);
     r->row_panels = nb_ceil_div(r->rows, r->mr);
     snprintf(r->defines, sizeof r->defines, "-DBITS=%u -DI8=%d -DSLICES=%u", r->a->w.bits, r->i8, r->tuning->slices);
     NB_TRY(prepare(r, err));

@@ -3,13 +3,13 @@
  * order of columns, x[kp][MR] for each row panel of MR rows, as f32 or rounded to 8 bits by blocks of columns.
  *
  * Built by -D:
- *   BITS   2, 3, 4, 8
+ *   BITS   2, 3, 4, 8; or 0: the kernels that prepare activations, which are the same for all widths
  *   SLICES qgemm_lanes: parts into which a work-group cuts K
  *   I8     1: activations are rounded to 8 bits
  * and by what the row needs: NB_CL_CPU gives qgemm_wide, else qgemm_lanes and qgemm_tile; with NB_CL_DOT the device multiplies
  * bytes; with NB_CL_SUBGROUP16 a panel's 16 rows are a sub-group, which shares what it reads of X.
  *
- * Here is what all kernels share. Those of row panels of MR = 1, 4, 8 rows are in qgemm_panels.cl, which stands in the
+ * Here is what all kernels share. Those of row panels of MR = 1, 4 or 8 rows are in qgemm_panels.cl, which stands in the
  * program once for each: drivers spend most of a build on what does not depend on a program's size.
  *
  * Arithmetic is f32. Sums of 8-bit blocks are exact: integers, or floats below 2^24 (255 * 127 * 32 is 2^20). */
@@ -90,7 +90,7 @@ INLINE float packed_value(global const uchar *x, ulong ldx, uint x_type, global 
 
 /* ---- a processor: a work-item is one or two panels, a row of W is a lane of its vectors ---- */
 
-#if NB_CL_CPU
+#if BITS && NB_CL_CPU
 /* Codes become floats without a conversion: a code at bit b of a float's fraction, under the exponent of 2^(23 - b), is the
  * float 2^(23 - b) + q; less 2^(23 - b) + zero it is q - zero, exactly. With PLACES values of b a vector is shifted once
  * for so many codes. SETS of sums are under way for the latency of the sum. */
@@ -158,7 +158,7 @@ INLINE void store_row(global uchar *y, uint type, ulong ldy, uint row, uint col,
 
 /* ---- any device: a work-item is a row of W, 16 of them read 64 bytes at once ---- */
 
-#if !NB_CL_CPU
+#if BITS && !NB_CL_CPU
 #define COLS (BITS == 3 ? 32u : CODES) /* columns of a step: a word of codes, or three */
 #define WORDS (BITS == 3 ? 3u : 1u)
 

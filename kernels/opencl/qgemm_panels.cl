@@ -6,6 +6,7 @@
 #define NAME_OF(name, mr) NAME_TEXT(name, mr)
 #define NAME(name) NAME_OF(name, MR)
 
+#if BITS == 0
 #if !I8
 /* out[row panel][kp][MR]; a work-item is a column of a row panel. */
 kernel void NAME(qgemm_prepare)(PREPARE_ARGS) {
@@ -56,8 +57,7 @@ kernel void NAME(qgemm_prepare)(PREPARE_ARGS) {
     AT(int, sums)[at] = sum;
 }
 #endif
-
-#if NB_CL_CPU
+#elif NB_CL_CPU
 /* out += offset * sum of x over `count` floats of a row panel, times its steps where it has any. */
 INLINE void NAME(add_offsets)(global const float *x, uint count, global const float *steps, global const uchar *const *panel,
                  ulong zero_at, uint g, float16 *out) {
