@@ -1,5 +1,6 @@
 /* The OpenCL backend: a device is a context on one device, device memory a cl_mem with a byte offset, a stream an in-order
- * queue with profiling. Nothing here waits for the device but stream_sync, event_elapsed and close. */
+ * queue with profiling. What waits for the device: stream_sync, event_elapsed, close, and transfers to and
+ * from the host. */
 #include "host/backend/opencl.h"
 
 #include <stdio.h>
@@ -333,18 +334,19 @@ nb_status nb__cl_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *e
     return NB_OK;
 }
 
-/* ---- transfers ---- */
+/* ---- transfers ----
+ * To and from host memory they wait: whoever fails on the way to stream_sync may then free what he copies from. */
 
 static nb_status opencl_upload(nb_stream *stream, nb_mem dst, const void *src, size_t bytes, nb_err *err) {
     const nb__cl_api *api = nb__cl_device_of(stream)->api;
-    cl_int code = bytes ? api->clEnqueueWriteBuffer(queue_of(stream), dst.base, CL_FALSE, dst.offset, bytes, src, 0, NULL, NULL)
+    cl_int code = bytes ? api->clEnqueueWriteBuffer(queue_of(stream), dst.base, CL_TRUE, dst.offset, bytes, src, 0, NULL, NULL)
                         : CL_SUCCESS;
     return code == CL_SUCCESS ? NB_OK : nb__cl_fail(err, code, "an upload");
 }
 
 static nb_status opencl_download(nb_stream *stream, void *dst, nb_mem src, size_t bytes, nb_err *err) {
     const nb__cl_api *api = nb__cl_device_of(stream)->api;
-    cl_int code = bytes ? api->clEnqueueReadBuffer(queue_of(stream), src.base, CL_FALSE, src.offset, bytes, dst, 0, NULL, NULL)
+    cl_int code = bytes ? api->clEnqueueReadBuffer(queue_of(stream), src.base, CL_TRUE, src.offset, bytes, dst, 0, NULL, NULL)
                         : CL_SUCCESS;
     return code == CL_SUCCESS ? NB_OK : nb__cl_fail(err, code, "a download");
 }

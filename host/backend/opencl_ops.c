@@ -11,6 +11,12 @@ nb__cl_grid nb__cl_over(size_t rows, size_t cols) {
     return NB_CL_GRID2(nb_ceil_div(cols, ROW_ITEMS), rows, ROW_ITEMS, 1);
 }
 
+nb__cl_grid nb__cl_over_lanes(const nb_kernel *row, size_t rows, size_t cols) {
+    if (!(row->needs & NB_CL_CPU))
+        return nb__cl_over(rows, cols);
+    return NB_CL_GRID2(nb_ceil_div(cols, nb__cl_lanes(row)), rows, 1, 1);
+}
+
 nb_status nb__cl_add(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
     const struct nb_add_args *a = args;
     return NB_CL_RUN(stream, row, err, ("add", NULL, nb__cl_over(a->rows, a->n)), NB_CL_U32(a->n), NB_CL_MEM(a->x),

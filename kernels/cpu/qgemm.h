@@ -50,7 +50,7 @@ static inline size_t nb__bits_index(unsigned bits) {
 }
 
 extern const nb__qisa nb__qgemm_plain, nb__qgemm_avx2, nb__qgemm_avx512, nb__qgemm_neon;
-extern const nb__qisa nb__qgemm_i8_plain, nb__qgemm_i8_avx_vnni, nb__qgemm_i8_avx512_vnni,
+extern const nb__qisa nb__qgemm_i8_plain, nb__qgemm_i8_avx2, nb__qgemm_i8_avx_vnni, nb__qgemm_i8_avx512_vnni,
     nb__qgemm_i8_dotprod;
 
 /* Bytes of workspace for m rows on `workers` threads; false where that overflows or w is out of its

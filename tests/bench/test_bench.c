@@ -8,6 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernels/kernel.h"
+#include "host/backend/backend.h"
+
 static int shell(const char *fmt, const char *a) {
     char command[512];
     snprintf(command, sizeof command, fmt, NB_BIN, a, a);
@@ -40,6 +43,38 @@ Test(bench, json_and_compare) {
     cr_assert_eq(shell("%s bench --compare %s,%s >/dev/null", path), 0);
     cr_assert_eq(shell("%s bench --compare %s,/dev/null 2>/dev/null >/dev/null; exit $? #%s", path),
                  3);
+    unlink(path);
+}
+
+/* Every operation has a case, with a figure of the roof; a file compared with itself pairs each result with itself. */
+Test(bench, every_operation) {
+    char path[] = "/tmp/nb-bench-XXXXXX", line[512];
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    cr_assert_eq(shell("%s bench --op '*' --kernel '*_plain' --shape 64x128 -m 5 -g 32 -j 1 --samples 2 --sample-ms 0 "
+                       "--json >%s",
+                       path),
+                 0);
+    json_t *root = json_load_file(path, 0, NULL), *results = json_object_get(root, "results"), *one;
+    size_t i, count = json_array_size(results), pairs = 0;
+    for (int op = 0; op < NB_OP_COUNT; op++) {
+        size_t seen = 0;
+        json_array_foreach(results, i, one)
+            if (!strcmp(json_string_value(json_object_get(one, "op")), nb_op_name((nb_op)op))) {
+                seen++;
+                cr_assert_gt(json_number_value(json_object_get(one, "percent_of_roof")), 0);
+                cr_assert_gt(json_number_value(json_object_get(one, "bytes")), 0);
+            }
+        cr_assert_eq(seen, 1, "%s: %zu results", nb_op_name((nb_op)op), seen);
+    }
+    json_decref(root);
+    snprintf(line, sizeof line, "%s bench --compare %s,%s", NB_BIN, path, path);
+    FILE *f = popen(line, "r");
+    while (fgets(line, sizeof line, f))
+        pairs += strstr(line, " +0.0%") != NULL;
+    cr_assert_eq(pclose(f), 0);
+    cr_assert_eq(pairs, count);
     unlink(path);
 }
 
