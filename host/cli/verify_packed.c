@@ -137,6 +137,23 @@ static void break_panel(const packed_case *p, nb_fault fault, unsigned char *pan
     }
 }
 
+/* Breaks the packed bytes where they are, on the device. */
+static nb_status break_weight(nb_verify *v, const packed_case *p, nb_err *err) {
+    unsigned char *bytes;
+    NB_TRY(nb_calloc(p->data.bytes, 1, "packed bytes", &bytes, err));
+    nb_status status = nb_download(v->stream, bytes, p->data.mem, p->data.bytes, err);
+    if (status == NB_OK)
+        status = nb_sync(v->stream, err);
+    for (size_t i = 0; i < p->l.panels && status == NB_OK; i++)
+        break_panel(p, v->fault, bytes + p->l.map_bytes + i * p->l.panel_bytes);
+    if (status == NB_OK)
+        status = nb_upload(v->stream, p->data.mem, bytes, p->data.bytes, err);
+    if (status == NB_OK)
+        status = nb_sync(v->stream, err);
+    nb_free(bytes);
+    return status;
+}
+
 static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb_err *err) {
     nb_random r = nb_random_seed(c->n * 7919 + c->k * 31 + c->group + c->bits);
     nb_device *device = v->stream->device;
@@ -156,16 +173,15 @@ static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb
     p->ref = (nb_ref_weight){c->n,        c->k,       group,      p->q.groups,     p->q.codes,
                              p->q.scales, p->offsets, p->q.g_idx, p->q.float_zeros};
     NB_GO(nb_packed_new(v->stream, &p->q, &p->packed, err));
-    if (device->backend->id == NB_CPU) {
+    if (device->backend->id != NB_CUDA) { /* the others have the layout of kernels/cpu/qlayout.h */
         nb__qlayout_make(&p->packed->w, &p->l);
         NB_GO(nb_calloc(p->l.kp, sizeof *p->map, "a map", &p->map, err));
         nb__qlayout_map(&p->packed->w, &p->l, p->packed->w.act_order ? p->q.g_idx : NULL, p->map);
     }
     NB_GO(nb_guarded_new(v->stream, p->packed->w.data.bytes, 64, &p->data, err));
     NB_GO(nb_copy(v->stream, p->data.mem, p->packed->w.data, p->data.bytes, err));
-    for (size_t i = 0; v->fault && i < p->l.panels; i++)
-        break_panel(p, v->fault,
-                    (unsigned char *)nb_host(p->data.mem) + p->l.map_bytes + i * p->l.panel_bytes);
+    if (v->fault && p->l.panels)
+        NB_GO(break_weight(v, p, err));
 out:
     if (status != NB_OK)
         case_free(v, p);
