@@ -78,6 +78,7 @@ static nb_status open_device(nb__cl_device *d, const nb_device_options *options,
     NB_TRY(check_device(d, err));
     if (options->cache_dir)
         NB_TRY(nb_strdup(options->cache_dir, &d->cache_dir, err));
+    nb__cl_tuning_load(d);
     if (options->native_context) {
         cl_int code = d->api->clRetainContext(options->native_context);
         if (code != CL_SUCCESS)
@@ -400,5 +401,6 @@ const nb_backend nb__backend_opencl = {
     .fill = opencl_fill,
     .can_run = opencl_can_run,
     .launch = opencl_launch,
+    .tune = nb__cl_tune,
     .packer = &nb__packer_opencl,
 };

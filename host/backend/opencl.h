@@ -96,7 +96,11 @@ typedef struct nb__cl_tuning {
     unsigned tile_from;  /* rows of X from which qgemm_tile is taken instead of qgemm_lanes; 0: never */
 } nb__cl_tuning;
 
+/* Work-items of qgemm_lanes that share a panel's row of words; a group has `slices` times as many. */
+enum { NB_CL_PANEL_ITEMS = 16 };
+
 nb__cl_tuning nb__cl_tuning_default(unsigned features);
+nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *count, nb_err *err);
 
 /* ---- opencl.c ---- */
 
@@ -141,6 +145,9 @@ typedef struct nb__cl_stream {
     size_t scratch_bytes;
 } nb__cl_stream;
 
+/* Takes what an earlier tuning of this device has found; the defaults stay where there is none. */
+void nb__cl_tuning_load(nb__cl_device *d);
+
 static inline nb__cl_device *nb__cl_device_of(nb_stream *stream) {
     return (nb__cl_device *)stream->device;
 }
@@ -156,6 +163,8 @@ nb_status nb__cl_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *e
 nb_status nb__cl_kernel_get(nb__cl_device *d, const nb_kernel *row, const char *entry, const char *defines, nb__cl_kernel **out,
                             nb_err *err);
 void nb__cl_programs_free(nb__cl_device *d);
+/* Makes a folder and its parents. */
+nb_status nb__cl_make_folder(const char *path, nb_err *err);
 
 /* Kernel sources, embedded by the build: kernels/layout.h and kernels/opencl/NAME.cl (name without the ending). */
 typedef struct nb__cl_source {

@@ -192,8 +192,7 @@ static cl_program from_cache(const recipe *r) {
     return p;
 }
 
-/* Makes the folder and its parents. */
-static nb_status make_folder(const char *path, nb_err *err) {
+nb_status nb__cl_make_folder(const char *path, nb_err *err) {
     char *part;
     NB_TRY(nb_strdup(path, &part, err));
     nb_status status = NB_OK;
@@ -229,7 +228,7 @@ static nb_status write_cache(const recipe *r, cl_program program, nb_err *err) {
     memcpy(header.key, r->key, sizeof r->key);
     nb_hash_once(body, size, header.body);
     memcpy(file, &header, sizeof header);
-    NB_GO(make_folder(r->device->cache_dir, err));
+    NB_GO(nb__cl_make_folder(r->device->cache_dir, err));
     NB_GO(nb_file_write(r->path, file, sizeof header + size, err));
 out:
     nb_free(file);
