@@ -25,6 +25,9 @@ enum {
     NB_NEED_DOTPROD = 1 << 5
 };
 
+/* A CUDA row that needs cuBLAS; set beside the compute capability. */
+enum { NB_CUDA_NEEDS_BLAS = 1 << 16 };
+
 /* Error model: |y - oracle| <= (gamma_K of the accumulator + u_weight) * sum|x||w| + u_out * |y|, with int8 activations
  * adding sum|w| * step / 2. An EXACT row is bit-equal to the oracle. */
 typedef enum nb_accumulator { NB_EXACT, NB_F32_ACC, NB_F64_ACC } nb_accumulator;
@@ -46,7 +49,7 @@ typedef struct nb_kernel {
     nb_op op;
     nb_backend_id backend;
     const char *name;
-    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10; OpenCL: its extension flags */
+    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10, and NB_CUDA_NEEDS_BLAS; OpenCL: its extension flags */
     nb_error_model err;
     nb_cpu_kernel *cpu; /* NULL for other backends */
 } nb_kernel;

@@ -105,6 +105,7 @@ nb_status nb_fill(nb_stream *stream, nb_mem dst, uint8_t value, size_t bytes, nb
 /* ---- cpu.c ---- */
 
 extern const nb_backend nb__backend_cpu;
+extern const nb_backend nb__backend_cuda; /* cuda.c */
 /* The pool of a CPU device, for host work beside kernels; NULL for other backends. */
 nb_pool *nb_device_pool(nb_device *device);
 /* NB_NEED_* flags that this processor has. */
