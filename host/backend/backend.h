@@ -4,6 +4,7 @@
 #ifndef NB_BACKEND_H
 #define NB_BACKEND_H
 
+#include "host/backend/packer.h"
 #include "host/base/log.h"
 #include "kernels/kernel.h"
 #include "kernels/ops.h"
@@ -16,8 +17,15 @@ typedef struct nb_device_options {
     unsigned threads;         /* CPU: workers; 0 = all processors */
     size_t memory_limit;      /* CUDA, OpenCL: bytes that may be allocated; 0 = all */
     const char *kernel_filter; /* comma-separated glob list of row names to leave out, or NULL */
+    const char *cache_dir;     /* OpenCL: folder of program binaries; it is made if need be. NULL: none are kept */
+    void *native_context, *native_device; /* CUDA: a caller's CUcontext; OpenCL: cl_context, cl_device_id; else NULL */
     nb_log log;
 } nb_device_options;
+
+/* A caller's stream as the backend sees it, in the caller's memory: nothing is allocated, nothing to free. */
+typedef struct nb_stream_room {
+    _Alignas(16) unsigned char bytes[128];
+} nb_stream_room;
 
 typedef struct nb_device_info {
     char name[128];     /* "cpu", "cuda:0", "opencl:1" */
@@ -43,7 +51,9 @@ typedef struct nb_backend {
     nb_status (*alloc_host)(nb_device *device, size_t bytes, void **out, nb_err *err); /* pinned where that exists */
     void (*free_host)(nb_device *device, void *ptr);
     nb_status (*stream_new)(nb_device *device, nb_stream **out, nb_err *err);
-    nb_status (*stream_wrap)(nb_device *device, void *native, nb_stream **out, nb_err *err); /* optional */
+    /* Optional: a CUstream or cl_command_queue of the caller's, until the room goes. NULL: the driver's default stream, or
+     * the device's own queue. */
+    nb_status (*stream_wrap)(nb_device *device, void *native, nb_stream_room *room, nb_stream **out, nb_err *err);
     void (*stream_free)(nb_stream *stream);
     nb_status (*stream_sync)(nb_stream *stream, nb_err *err);
     nb_status (*stream_wait)(nb_stream *stream, nb_event *event, nb_err *err);
@@ -57,12 +67,17 @@ typedef struct nb_backend {
     /* May this row run on this device? */
     bool (*can_run)(nb_device *device, const nb_kernel *kernel);
     nb_status (*launch)(nb_stream *stream, const nb_kernel *kernel, const void *args, nb_err *err);
+    const nb_packer *packer; /* optional: no packed weights without it */
 } nb_backend;
 
 struct nb_device {
     const nb_backend *backend;
     const nb_kernel *chosen[NB_OP_COUNT]; /* the row that serves each operation; NULL where none can */
     nb_log log;
+    /* Threads for host work beside kernels; on the CPU kernels run on them too. select.c makes and ends it. */
+    nb_pool *pool;
+    /* What works side by side: threads of the CPU, multiprocessors, compute units. */
+    unsigned units;
     /* Does the device read host memory in place? Then nb_mem_host may be passed to operations. */
     bool unified;
 };
@@ -102,12 +117,14 @@ nb_status nb_download(nb_stream *stream, void *dst, nb_mem src, size_t bytes, nb
 nb_status nb_copy(nb_stream *stream, nb_mem dst, nb_mem src, size_t bytes, nb_err *err);
 nb_status nb_fill(nb_stream *stream, nb_mem dst, uint8_t value, size_t bytes, nb_err *err);
 
+/* ---- opencl.c, or opencl_none.c in a build without OpenCL ---- */
+
+extern const nb_backend nb__backend_opencl;
+
 /* ---- cpu.c ---- */
 
 extern const nb_backend nb__backend_cpu;
 extern const nb_backend nb__backend_cuda; /* cuda.c */
-/* The pool of a CPU device, for host work beside kernels; NULL for other backends. */
-nb_pool *nb_device_pool(nb_device *device);
 /* NB_NEED_* flags that this processor has. */
 unsigned nb_cpu_features(void);
 

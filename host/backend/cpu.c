@@ -18,7 +18,6 @@
 
 typedef struct cpu_device {
     nb_device base;
-    nb_pool *pool;
     unsigned features;
 } cpu_device;
 
@@ -105,12 +104,8 @@ static nb_status cpu_open(const char *spec, const nb_device_options *options, nb
     if (spec)
         return nb_fail(err, NB_E_USAGE, "the cpu device takes no index, found \"%s\"", spec);
     cpu_device *d;
+    (void)options;
     NB_TRY(nb_calloc(1, sizeof *d, "a device", &d, err));
-    nb_status status = nb_pool_new(options->threads, &d->pool, err);
-    if (status != NB_OK) {
-        nb_free(d);
-        return status;
-    }
     d->features = nb_cpu_features();
     d->base.unified = true;
     *out = &d->base;
@@ -118,14 +113,13 @@ static nb_status cpu_open(const char *spec, const nb_device_options *options, nb
 }
 
 static void cpu_close(nb_device *device) {
-    nb_pool_free(((cpu_device *)device)->pool);
     nb_free(device);
 }
 
 static nb_status cpu_info(nb_device *device, nb_device_info *out, nb_err *err) {
     (void)err;
     cpu_device *d = (cpu_device *)device;
-    cpu_fill_info(d->features, nb_pool_threads(d->pool), out);
+    cpu_fill_info(d->features, nb_pool_threads(device->pool), out);
     return NB_OK;
 }
 
@@ -241,11 +235,7 @@ static bool cpu_can_run(nb_device *device, const nb_kernel *kernel) {
 }
 
 static nb_status cpu_launch(nb_stream *stream, const nb_kernel *kernel, const void *args, nb_err *err) {
-    return kernel->cpu(((cpu_device *)stream->device)->pool, args, err);
-}
-
-nb_pool *nb_device_pool(nb_device *device) {
-    return device->backend->id == NB_CPU ? ((cpu_device *)device)->pool : NULL;
+    return kernel->cpu(stream->device->pool, args, err);
 }
 
 const nb_backend nb__backend_cpu = {
@@ -272,4 +262,5 @@ const nb_backend nb__backend_cpu = {
     .fill = cpu_fill,
     .can_run = cpu_can_run,
     .launch = cpu_launch,
+    .packer = &nb__packer_cpu,
 };

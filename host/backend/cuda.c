@@ -1,7 +1,6 @@
 /* The CUDA backend on the driver API: devices, contexts, memory, streams, events. Kernels are launched by cuda_launch.c.
  *
- * The primary context is used, so that cuBLAS and a program's own CUDA code see the same memory; the device "cuda:current" takes the
- * context that is current in the thread that opens it. Every call pushes the context and pops it: a caller's own stays current. */
+ * The primary context is used, so that cuBLAS and a program's own CUDA code see the same memory, or the one that a caller gives. Every call pushes the context and pops it: a caller's own stays current. */
 #include "host/backend/cuda.h"
 
 #include <stdio.h>
@@ -144,11 +143,13 @@ static nb_status open_primary(nb__cuda_device *d, const char *spec, nb_err *err)
     return NB_OK;
 }
 
-static nb_status open_current(nb__cuda_device *d, nb_err *err) {
-    NB_TRY(nb__cuda_check(d, d->cu->context_current(&d->context), "looking for the thread's context", err));
-    if (!d->context)
-        return nb_fail(err, NB_E_USAGE, "cuda:current needs a context that is current in this thread");
-    return nb__cuda_check(d, d->cu->context_device(&d->id), "looking for the context's device", err);
+/* A caller's context as it is. */
+static nb_status open_given(nb__cuda_device *d, nb__cu_context context, nb_err *err) {
+    d->context = context;
+    NB_TRY(nb__cuda_enter(d, err));
+    nb__cu_result r = d->cu->context_device(&d->id);
+    nb__cuda_leave(d);
+    return nb__cuda_check(d, r, "looking for the context's device", err);
 }
 
 /* Does the cubin run on this capability? The same major one, and no later minor one. */
@@ -197,7 +198,7 @@ static nb_status open_module(nb__cuda_device *d, nb_err *err) {
     int sms = 0;
     d->cc = capability(d->cu, d->id);
     d->cu->device_attribute(&sms, NB_CU_MULTIPROCESSORS, d->id);
-    d->sms = sms > 0 ? (unsigned)sms : 1;
+    d->base.units = sms > 0 ? (unsigned)sms : 1;
     NB_TRY(nb__cuda_enter(d, err));
     nb_status status = load_module(d, err);
     nb__cuda_leave(d);
@@ -228,7 +229,7 @@ static nb_status cuda_open(const char *spec, const nb_device_options *options, n
     d->cu = cu;
     d->limit = options->memory_limit;
     pthread_mutex_init(&d->lock, NULL);
-    nb_status status = spec && !strcmp(spec, "current") ? open_current(d, err) : open_primary(d, spec, err);
+    nb_status status = options->native_context ? open_given(d, options->native_context, err) : open_primary(d, spec, err);
     if (status == NB_OK)
         status = open_module(d, err);
     if (status != NB_OK) {
@@ -310,11 +311,12 @@ static void cuda_free_host(nb_device *device, void *ptr) {
 
 /* ---- streams and events ---- */
 
-static nb_status cuda_stream_wrap(nb_device *device, void *handle, nb_stream **out, nb_err *err) {
-    nb__cuda_stream *s;
-    NB_TRY(nb_calloc(1, sizeof *s, "a stream", &s, err));
-    s->base.device = device;
-    s->native = handle;
+_Static_assert(sizeof(nb__cuda_stream) <= sizeof(nb_stream_room), "a stream fits in its room");
+
+static nb_status cuda_stream_wrap(nb_device *device, void *handle, nb_stream_room *room, nb_stream **out, nb_err *err) {
+    nb__cuda_stream *s = (nb__cuda_stream *)(void *)room->bytes;
+    (void)err;
+    *s = (nb__cuda_stream){.base = {.device = device}, .native = handle};
     *out = &s->base;
     return NB_OK;
 }
@@ -322,27 +324,32 @@ static nb_status cuda_stream_wrap(nb_device *device, void *handle, nb_stream **o
 static nb_status cuda_stream_new(nb_device *device, nb_stream **out, nb_err *err) {
     enum { NON_BLOCKING = 1 }; /* does not wait for the legacy stream 0 */
     nb__cuda_device *d = own(device);
-    nb__cu_stream handle;
-    NB_TRY(nb__cuda_enter(d, err));
-    nb__cu_result r = d->cu->stream_new(&handle, NON_BLOCKING);
-    nb_status status = nb__cuda_check(d, r, "making a stream", err);
+    nb__cuda_stream *s;
+    NB_TRY(nb_calloc(1, sizeof *s, "a stream", &s, err));
+    s->base.device = device;
+    s->owned = true;
+    nb_status status = nb__cuda_enter(d, err);
     if (status == NB_OK) {
-        status = cuda_stream_wrap(device, handle, out, err);
-        if (status == NB_OK)
-            native(*out)->owned = true;
-        else
-            d->cu->stream_free(handle);
+        nb__cu_result r = d->cu->stream_new(&s->native, NON_BLOCKING);
+        nb__cuda_leave(d);
+        status = nb__cuda_check(d, r, "making a stream", err);
     }
-    nb__cuda_leave(d);
-    return status;
+    if (status != NB_OK) {
+        nb_free(s);
+        return status;
+    }
+    *out = &s->base;
+    return NB_OK;
 }
 
 static void cuda_stream_free(nb_stream *stream) {
     nb__cuda_device *d = nb__cuda_device_of(stream);
     nb__cuda_stream *s = native(stream);
+    if (!s->owned)
+        return;
     nb__cuda_blas_free(s);
     nb_release(stream->device, &s->scratch);
-    if (s->owned && nb__cuda_enter(d, NULL) == NB_OK) {
+    if (nb__cuda_enter(d, NULL) == NB_OK) {
         d->cu->stream_free(s->native);
         nb__cuda_leave(d);
     }
@@ -431,8 +438,13 @@ static nb_status cuda_fill(nb_stream *stream, nb_mem dst, uint8_t value, size_t 
     IN_CONTEXT(d, d->cu->fill(nb__cuda_at(dst), value, bytes, native(stream)->native), "filling device memory", err);
 }
 
+nb_status nb__cuda_must_own(const nb__cuda_stream *s, nb_err *err) {
+    return s->owned ? NB_OK : nb_fail(err, NB_E_UNSUPPORTED, "this operation keeps memory with its stream, and does not run on a caller's");
+}
+
 nb_status nb__cuda_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *err) {
     nb__cuda_stream *s = native(stream);
+    NB_TRY(nb__cuda_must_own(s, err));
     if (bytes > s->scratch.bytes) {
         nb_release(stream->device, &s->scratch);
         NB_TRY(nb_alloc(stream->device, bytes, &s->scratch, err));

@@ -27,7 +27,7 @@ typedef struct nb__cuda_device {
     bool primary; /* retained by us */
     nb__cu_module module;
     const nb__cuda_image *image; /* what module was made of */
-    unsigned cc, sms;
+    unsigned cc;
     size_t limit; /* bytes that may be allocated; 0: all */
     atomic_size_t used;
     pthread_mutex_t lock; /* of the list below */
@@ -41,7 +41,7 @@ typedef struct nb__cuda_device {
 typedef struct nb__cuda_stream {
     nb_stream base;
     nb__cu_stream native;
-    bool owned;
+    bool owned; /* made by us; a caller's, in its room, keeps nothing */
     nb__blas_handle blas; /* made on first use */
     nb_mem blas_workspace;
     nb_mem scratch; /* grows; work on a stream runs in order, so one is enough */
@@ -77,6 +77,9 @@ nb_status nb__cuda_run(nb_stream *stream, const char *kernel, nb__cuda_grid grid
 /* CTAs of `threads` for the elements of a matrix: x is the row, y cuts columns, of which a thread takes every
  * (y * threads)-th; params must say so too. NB_E_UNSUPPORTED past 2^31 rows or 2^32 columns. */
 nb_status nb__cuda_rows_grid(size_t rows, size_t cols, unsigned threads, nb__cuda_grid *out, nb_err *err);
+
+/* NB_E_UNSUPPORTED where the stream is a caller's. */
+nb_status nb__cuda_must_own(const nb__cuda_stream *s, nb_err *err);
 
 /* At least `bytes` of device memory that the stream keeps; what was there before is lost. Grows outside of stream capture only. */
 nb_status nb__cuda_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *err);

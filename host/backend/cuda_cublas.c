@@ -36,6 +36,7 @@ void nb__cuda_blas_free(nb__cuda_stream *s) {
 nb_status nb__cuda_blas(nb_stream *stream, nb__blas_handle *out, nb_err *err) {
     nb__cuda_stream *s = (nb__cuda_stream *)stream;
     nb__cuda_device *d = nb__cuda_device_of(stream);
+    NB_TRY(nb__cuda_must_own(s, err));
     if (!s->blas_workspace.base) {
         NB_TRY(nb__cuda_enter(d, err));
         nb_status status = make(s, d, err);

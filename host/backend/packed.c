@@ -4,7 +4,6 @@
 
 #include "host/base/alloc.h"
 #include "host/base/size.h"
-#include "kernels/cpu/qgemm.h"
 
 static bool zeros_are_bytes(const nb_qtensor *q) {
     for (size_t i = 0; i < q->n * q->groups; i++)
@@ -63,22 +62,21 @@ static bool order_is_stored(const nb_qtensor *q) {
 }
 
 typedef struct pack_run {
+    const nb_packer *packer;
     const nb_qtensor *q;
     const nb_qweight *w;
-    const nb__qlayout *l;
-    const uint32_t *map;
     float *offsets; /* [n, groups] or NULL */
-    unsigned char *panels;
+    void *packed;
 } pack_run;
 
 static void pack_task(void *arg, size_t p, unsigned worker) {
     const pack_run *r = arg;
     const nb_qtensor *q = r->q;
     (void)worker;
-    size_t row = p * NB_PANEL, rows = nb_min(NB_PANEL, q->n - row);
+    size_t row = p * r->packer->panel, rows = nb_min(r->packer->panel, q->n - row);
     const float *zeros = r->offsets ? r->offsets : q->zeros;
-    nb__qpanel_pack(r->w, r->l, r->map, rows, q->codes + row * q->k, q->scales + row * q->groups,
-                    zeros + row * q->groups, r->panels + p * r->l->panel_bytes);
+    r->packer->pack(r->w, p, rows, q->codes + row * q->k, q->scales + row * q->groups,
+                    zeros + row * q->groups, r->packed);
 }
 
 static nb_status make_offsets(const nb_qtensor *q, float **out, nb_err *err) {
@@ -88,29 +86,42 @@ static nb_status make_offsets(const nb_qtensor *q, float **out, nb_err *err) {
     return NB_OK;
 }
 
-static nb_status pack_cpu(nb_packed *p, const nb_qtensor *q, const nb__qlayout *l, nb_err *err) {
-    unsigned char *data = nb_host(p->w.data);
-    pack_run r = {.q = q, .w = &p->w, .l = l, .panels = data + l->map_bytes};
-    if (p->w.act_order) {
-        uint32_t *map = (uint32_t *)(void *)data;
-        if (!nb__qlayout_map(&p->w, l, q->g_idx, map))
-            return nb_fail(err, NB_E_INPUT,
-                           "g_idx names a group beyond %zu, or gives one more than %zu columns",
-                           l->groups, q->group_size);
-        r.map = map;
-    }
+/* Packs into host memory. */
+static nb_status pack_host(const nb_packed *p, const nb_qtensor *q, void *packed, nb_err *err) {
+    pack_run r = {.packer = p->device->backend->packer, .q = q, .w = &p->w, .packed = packed};
+    if (!r.packer->begin(&p->w, p->w.act_order ? q->g_idx : NULL, packed))
+        return nb_fail(err, NB_E_INPUT, "g_idx names a group beyond %zu, or gives one more than %zu columns",
+                       q->groups, q->group_size);
     if (p->w.offsets)
         NB_TRY(make_offsets(q, &r.offsets, err));
-    nb_pool_run(nb_device_pool(p->device), l->panels, pack_task, &r);
+    nb_pool_run(p->device->pool, nb_ceil_div(q->n, r.packer->panel), pack_task, &r);
     nb_free(r.offsets);
     return NB_OK;
 }
 
+/* Packs on the host, and sends the bytes where the device does not read host memory in place. */
+static nb_status pack(nb_stream *stream, nb_packed *p, const nb_qtensor *q, size_t bytes, nb_err *err) {
+    nb_device *device = p->device;
+    void *host;
+    NB_TRY(nb_alloc(device, bytes, &p->w.data, err));
+    if (device->unified)
+        return pack_host(p, q, nb_host(p->w.data), err);
+    NB_TRY(device->backend->alloc_host(device, bytes, &host, err));
+    nb_status status = pack_host(p, q, host, err);
+    if (status == NB_OK)
+        status = nb_upload(stream, p->w.data, host, bytes, err);
+    if (status == NB_OK)
+        status = nb_sync(stream, err);
+    device->backend->free_host(device, host);
+    return status;
+}
+
 nb_status nb_packed_new(nb_stream *stream, const nb_qtensor *q, nb_packed **out, nb_err *err) {
     nb_device *device = stream->device;
-    nb__qlayout l;
+    const nb_packer *packer = device->backend->packer;
+    size_t bytes;
     nb_packed *p;
-    if (device->backend->id != NB_CPU)
+    if (!packer)
         return nb_fail(err, NB_E_UNSUPPORTED, "packed weights are not served by the device %s",
                        device->backend->name);
     if (!nb_packed_supports(q))
@@ -123,12 +134,8 @@ nb_status nb_packed_new(nb_stream *stream, const nb_qtensor *q, nb_packed **out,
     p->w.symmetric = !q->float_zeros && zeros_are_middle(q);
     p->w.act_order = !order_is_stored(q);
     p->w.scale_type = exact_scale_type(q);
-    nb_status status =
-        nb__qlayout_make(&p->w, &l) ? NB_OK : nb_fail_memory(err, SIZE_MAX, "a packed weight");
-    if (status == NB_OK)
-        status = nb_alloc(device, l.bytes, &p->w.data, err);
-    if (status == NB_OK)
-        status = pack_cpu(p, q, &l, err);
+    nb_status status = packer->size(&p->w, &bytes) ? pack(stream, p, q, bytes, err)
+                                                   : nb_fail_memory(err, SIZE_MAX, "a packed weight");
     if (status != NB_OK) {
         nb_packed_free(p);
         return status;
@@ -145,11 +152,11 @@ void nb_packed_free(nb_packed *p) {
 }
 
 nb_status nb_qgemm_workspace(nb_device *device, const nb_qweight *w, size_t m, nb_gemm_mode mode, size_t *bytes, nb_err *err) {
-    if (device->backend->id != NB_CPU)
+    const nb_packer *packer = device->backend->packer;
+    if (!packer)
         return nb_fail(err, NB_E_UNSUPPORTED, "packed weights are not served by the device %s",
                        device->backend->name);
-    if (!nb__cpu_qgemm_workspace(w, m, mode == NB_GEMM_FAST,
-                                 nb_pool_threads(nb_device_pool(device)), bytes))
+    if (!packer->workspace(w, m, mode == NB_GEMM_FAST, device->units, bytes))
         return nb_fail_memory(err, SIZE_MAX, "a workspace");
     return NB_OK;
 }

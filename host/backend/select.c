@@ -29,6 +29,7 @@ static const char *const op_names[] = {
 static const nb_backend *const backends[] = {
     &nb__backend_cpu,
     &nb__backend_cuda,
+    &nb__backend_opencl,
 };
 
 const nb_kernel *nb_kernels(size_t *count) {
@@ -75,9 +76,18 @@ static void choose_rows(nb_device *device, const char *filter) {
 static nb_status open_on(const nb_backend *backend, const char *spec, const nb_device_options *options,
                          nb_device **out, nb_err *err) {
     nb_device *device;
-    NB_TRY(backend->open(spec, options, &device, err));
+    nb_pool *pool;
+    NB_TRY(nb_pool_new(options->threads, &pool, err));
+    nb_status status = backend->open(spec, options, &device, err);
+    if (status != NB_OK) {
+        nb_pool_free(pool);
+        return status;
+    }
     device->backend = backend;
+    device->pool = pool;
     device->log = options->log;
+    if (device->units == 0)
+        device->units = nb_pool_threads(pool);
     choose_rows(device, options->kernel_filter);
     *out = device;
     return NB_OK;
@@ -116,8 +126,11 @@ nb_status nb_device_open(const char *spec, const nb_device_options *options, nb_
 }
 
 void nb_device_close(nb_device *device) {
-    if (device)
-        device->backend->close(device);
+    if (!device)
+        return;
+    nb_pool *pool = device->pool;
+    device->backend->close(device);
+    nb_pool_free(pool);
 }
 
 nb_status nb_launch_row(nb_stream *stream, const nb_kernel *kernel, const void *args, nb_err *err) {

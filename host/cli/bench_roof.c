@@ -86,7 +86,7 @@ nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench
                         nb_err *err) {
     reader *r;
     size_t all = 0;
-    if (!nb_device_pool(stream->device))
+    if (stream->device->backend->id != NB_CPU)
         return nb_fail(err, NB_E_UNSUPPORTED, "read bandwidth is measured on the cpu only");
     NB_TRY(nb_calloc(1, sizeof *r, "a reader", &r, err));
     nb_status status = nb_mul(bytes, copies, &all) && nb_add(all, 4096, &all)
@@ -98,7 +98,7 @@ nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench
     }
     memset(r->data, 1, all);
     r->copies = copies;
-    r->pool = nb_device_pool(stream->device);
+    r->pool = stream->device->pool;
     r->bytes = bytes;
     r->sum = sum_plain;
 #if defined(__x86_64__)

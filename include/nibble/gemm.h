@@ -43,15 +43,18 @@ typedef struct nb_ctx nb_ctx;
 /* Zero-initialise, set `size` to sizeof(nb_ctx_options), then what is wanted. */
 typedef struct nb_ctx_options {
     size_t size;
-    const char *device;            /* NULL or "cpu" */
-    unsigned threads;              /* workers of a pool of the context's own; 0: one per processor */
+    const char *device;            /* NULL or "cpu"; "cuda", "cuda:1", "opencl", "opencl:0", "opencl:NAME" */
+    unsigned threads;              /* workers of a pool of the context's own; 0: one per processor. On a GPU they only pack */
     const nb_parallel *parallel;   /* or the caller's pool, copied; its ctx outlives the context. `threads` must then be 0 */
-    const nb_allocator *allocator; /* for all memory that the context takes, copied; NULL: the C library's */
+    const nb_allocator *allocator; /* for all memory that the context takes, copied; NULL: the C library's. What stands for
+                                    * a GPU's driver (handles, modules) is the C library's in any case */
+    void *native_context;          /* CUDA: the CUcontext to use; NULL: the device's primary one. OpenCL: a cl_context */
+    void *native_device;           /* OpenCL: the cl_device_id, with a cl_context */
 } nb_ctx_options;
 
 /* Opens a context; options may be NULL. NB_E_DEVICE: no such device. NB_E_MEMORY, NB_E_USAGE. */
 NB_API nb_status nb_ctx_open(const nb_ctx_options *options, nb_ctx **out, nb_err *err);
-/* Ends its threads and frees its memory. NULL is fine. */
+/* Ends its threads and frees its memory; what is given to it (pools, native contexts) stays. NULL is fine. */
 NB_API void nb_ctx_close(nb_ctx *ctx);
 
 /* How activations are multiplied. The caller chooses; nothing is changed silently. */
@@ -74,13 +77,14 @@ NB_API nb_status nb_weight_packed_size(const nb_ctx *ctx, const nb_weight_desc *
 /* Bytes of scratch that nb_weight_pack and nb_weight_unpack need. */
 NB_API nb_status nb_weight_scratch_size(const nb_ctx *ctx, const nb_weight_desc *desc, size_t *bytes, nb_err *err);
 
-/* Packs a weight into packed[packed_bytes], 64-byte aligned, on the context's threads. scratch may be NULL: the context's
+/* Packs a weight into packed[packed_bytes], 64-byte aligned host memory, on the context's threads. For a GPU copy those
+ * bytes to memory of the device, aligned to 256 bytes, any way you like. scratch may be NULL: the context's
  * allocator is then used for the time of the call. NB_E_INPUT: a buffer is too short, a zero point or g_idx is outside its
  * domain, or g_idx gives a group more than group_size columns. */
 NB_API nb_status nb_weight_pack(nb_ctx *ctx, const nb_weight_desc *desc, const nb_weight_source *source, void *packed,
                                 size_t packed_bytes, void *scratch, size_t scratch_bytes, nb_err *err);
 
-/* The way back, exactly: codes u8 [n,k], scales [n,groups] of desc->scale_type, zeros u8 [n,groups] (or f32 offsets),
+/* The way back from host memory, exactly: codes u8 [n,k], scales [n,groups] of desc->scale_type, zeros u8 [n,groups] (or f32 offsets),
  * g_idx i32 [k]. Any output may be NULL. */
 NB_API nb_status nb_weight_unpack(nb_ctx *ctx, const nb_weight_desc *desc, const void *packed, size_t packed_bytes,
                                   uint8_t *codes, void *scales, void *zeros, int32_t *g_idx, nb_err *err);
@@ -103,14 +107,23 @@ typedef struct nb_gemm_args {
     void *y; /* y_type [m,n], rows ldy elements apart */
     nb_float_type y_type;
     size_t ldy;
-    const float *bias; /* [n] or NULL */
+    const void *bias; /* f32 [n] or NULL */
     int accumulate;    /* nonzero: Y += */
-    void *workspace;   /* 64-byte aligned; used by this call alone until it returns */
+    void *workspace;   /* 64-byte aligned; used by this call alone until it returns (on a GPU: until it is done) */
     size_t workspace_bytes;
+    /* On a GPU x, y, packed, bias and workspace are the device's: CUdeviceptr cast to a pointer, or cl_mem, with these
+     * offsets in bytes; on the CPU offsets are 0. */
+    size_t x_offset, y_offset, packed_offset, bias_offset, workspace_offset;
+    /* The CUstream or cl_command_queue (in order) to run on. NULL: the default stream of CUDA; OpenCL: the context's own. */
+    void *stream;
 } nb_gemm_args;
 
-/* The product. It allocates nothing; results do not depend on the number of threads. */
+/* The product. It allocates no memory; results do not depend on the number of threads. On the CPU it is done on return. On
+ * a GPU it is launched: it neither waits nor allocates, so a CUDA graph can capture it. */
 NB_API nb_status nb_gemm(nb_ctx *ctx, const nb_gemm_args *args, nb_err *err);
+
+/* Waits until all that was launched on this stream (as in nb_gemm_args) is done. On the CPU it returns at once. */
+NB_API nb_status nb_ctx_sync(nb_ctx *ctx, void *stream, nb_err *err);
 
 #ifdef __cplusplus
 }
