@@ -45,19 +45,24 @@ static unsigned shared_limit(unsigned cc) {
     return cc == 75 ? 65536 - 256 : cc == 80 || cc == 87 || (cc >= 90 && cc < 120) ? 163 * 1024 : 99 * 1024;
 }
 
+/* Warps of a slice, and their panels. */
 static unsigned warps_of(unsigned tile) {
     return tile == 8 ? 1 : tile == 16 ? 2 : 4;
+}
+
+static unsigned panels_of(unsigned tile) {
+    return tile == 8 ? 2 : warps_of(tile);
 }
 
 /* Bytes of the ring of one slice, as the kernel counts them. */
 static size_t ring_bytes(const nb_qweight *w, unsigned tile, size_t m, unsigned cc) {
     unsigned stages = cc == 75 ? 2 : tile <= 16 ? 4 : 3;
     size_t rows = tile == 8 ? nb_min(m, 8) : tile;
-    return stages * (rows * NB_QC_PITCH + (size_t)warps_of(tile) * w->bits * 512);
+    return stages * (rows * NB_QC_PITCH + (size_t)panels_of(tile) * w->bits * 512);
 }
 
 static size_t shared_bytes(const nb_qweight *w, unsigned tile, size_t m, unsigned split, unsigned cc) {
-    size_t table = (size_t)split * tile * (32 * warps_of(tile) + 4) * sizeof(float);
+    size_t table = (size_t)split * tile * (32 * panels_of(tile) + 4) * sizeof(float);
     return nb_max(table, split * ring_bytes(w, tile, m, cc));
 }
 
@@ -100,12 +105,12 @@ bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, unsigne
         p.tile /= 2;
     p.warps = warps_of(p.tile);
     p.grid_x = (unsigned)nb_ceil_div(m, p.tile);
-    p.grid_y = (unsigned)nb_ceil_div(l.panels, p.warps);
+    p.grid_y = (unsigned)nb_ceil_div(l.panels, panels_of(p.tile));
     if (p.grid_y > 65535 || !cut(w, &l, m, cc, units ? units : 1, &p))
         return false;
     if (p.slices > 1) {
         size_t tiles = (size_t)p.grid_x * p.grid_y;
-        p.partial_bytes = tiles * p.slices * p.tile * p.warps * NB_QC_PANEL * sizeof(float);
+        p.partial_bytes = tiles * p.slices * p.tile * panels_of(p.tile) * NB_QC_PANEL * sizeof(float);
         p.bytes = p.partial_bytes + tiles * sizeof(uint32_t);
     }
     snprintf(p.kernel, sizeof p.kernel, "qgemm_%u_%s_%u", w->bits, x_type == NB_BF16 ? "bf16" : "f16", p.tile);
@@ -119,7 +124,7 @@ static bool cuda_workspace(const nb_qweight *w, size_t m, bool fast, unsigned un
     size_t tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64, warps = (size_t)(units ? units : 1) * RESIDENT;
     if (fast || !nb__cuda_qlayout_make(w, &l))
         return false;
-    *bytes = l.steps > 1 ? warps * (tile * NB_QC_PANEL * sizeof(float) + sizeof(uint32_t)) : 0;
+    *bytes = l.steps > 1 ? warps * (tile * NB_QC_PANEL * (tile == 8 ? 2 : 1) * sizeof(float) + sizeof(uint32_t)) : 0;
     return true;
 }
 

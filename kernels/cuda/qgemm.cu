@@ -19,38 +19,42 @@
 
 #define QG __device__ __forceinline__
 
+// f(0), f(1), ... f(N - 1) with the number as a constant: what an asm wants as an immediate.
+template <int I> struct qg_int {
+    static constexpr int v = I;
+};
+template <int N, int I = 0, typename F> QG void qg_each(const F &f) {
+    if constexpr (I < N) {
+        f(qg_int<I>());
+        qg_each<N, I + 1>(f);
+    }
+}
+
 // ---- instructions ----
+
+// A value that the compiler shall keep rather than work out again in a loop.
+template <typename T> QG void qg_keep(T &v) {
+    if constexpr (sizeof(T) == 8)
+        asm volatile("" : "+l"(v));
+    else
+        asm volatile("" : "+r"(v));
+}
 
 QG uint32_t qg_smem(const void *p) {
     return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-// 16 bytes into shared memory, the last ones zero where fewer are left in the row.
-QG void qg_copy16(uint32_t dst, const void *src, unsigned bytes) {
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(bytes));
-#else
-    uint32_t w[4] = {0, 0, 0, 0};
-    if (bytes == 16) {
-        const uint4 v = *(const uint4 *)src;
-        w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
-    } else {
-        const uint16_t *s = (const uint16_t *)src;
-#pragma unroll
-        for (unsigned i = 0; i < 8; i++)
-            if (2 * i < bytes)
-                w[i / 2] |= (uint32_t)s[i] << 16 * (i % 2);
-    }
-    asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(dst), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]));
-#endif
+QG void qg_put16(uint32_t dst, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+    asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(dst), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
 
-QG void qg_copy16(uint32_t dst, const void *src) {
+// 16 bytes into shared memory, TO and FROM bytes further on.
+template <int TO, int FROM> QG void qg_copy16(uint32_t dst, const void *src) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src));
+    asm volatile("cp.async.cg.shared.global [%0+%2], [%1+%3], 16;" ::"r"(dst), "l"(src), "n"(TO), "n"(FROM) : "memory");
 #else
-    const uint4 v = *(const uint4 *)src;
-    asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(dst), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w));
+    const uint4 v = *(const uint4 *)((const char *)src + FROM);
+    qg_put16(dst + TO, v.x, v.y, v.z, v.w);
 #endif
 }
 
@@ -74,19 +78,28 @@ template <int WARPS> QG void qg_meet(unsigned slice) {
         asm volatile("bar.sync %0, %1;" ::"r"(slice + 1), "n"(WARPS * 32) : "memory");
 }
 
-QG void qg_ldmatrix(uint32_t *r, uint32_t at) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+template <int AT> QG void qg_ldmatrix(uint32_t *r, uint32_t at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4+%5];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(at)
+                 : "r"(at), "n"(AT)
                  : "memory");
 }
 
-template <bool BF16> struct qg_mma;
+template <int AT, int WORDS> QG void qg_get(uint32_t *r, uint32_t at) {
+    if constexpr (WORDS == 4)
+        asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4+%5];"
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                     : "r"(at), "n"(AT)
+                     : "memory");
+    else if constexpr (WORDS == 2)
+        asm volatile("ld.shared.v2.b32 {%0,%1}, [%2+%3];" : "=r"(r[0]), "=r"(r[1]) : "r"(at), "n"(AT) : "memory");
+    else
+        asm volatile("ld.shared.b32 %0, [%1+%2];" : "=r"(r[0]) : "r"(at), "n"(AT) : "memory");
+}
 
-// d = a b (FIRST) or d += a b.
-#if __CUDA_ARCH__ >= 800
-#define QG_MMA(type)                                                                                                   \
-    if (FIRST)                                                                                                         \
+// d = a b (FIRST) or d += a b, 16 x 8 x 16.
+#define QG_MMA16(type)                                                                                                 \
+    if constexpr (FIRST)                                                                                               \
         asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "      \
             "{%10,%10,%10,%10};"                                                                                       \
             : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])                                                           \
@@ -96,47 +109,49 @@ template <bool BF16> struct qg_mma;
             "{%0,%1,%2,%3};"                                                                                           \
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                                           \
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
-#endif
+#define QG_MMA8(a0, a1, b0)                                                                                            \
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"                \
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                                               \
+        : "r"(a0), "r"(a1), "r"(b0))
 
 template <bool BF16, bool FIRST> QG void qg_mac(float *d, const uint32_t *a, const uint32_t *b) {
 #if __CUDA_ARCH__ >= 800
-    if (BF16) {
-        QG_MMA("bf16");
+    if constexpr (BF16) {
+        QG_MMA16("bf16");
     } else {
-        QG_MMA("f16");
+        QG_MMA16("f16");
     }
 #else
     if (FIRST)
         d[0] = d[1] = d[2] = d[3] = 0.0f;
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(b[0]));
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[2]), "r"(a[3]), "r"(b[1]));
+    QG_MMA8(a[0], a[1], b[0]);
+    QG_MMA8(a[2], a[3], b[1]);
 #endif
 }
 
-QG uint32_t qg_pick(uint32_t w, uint32_t mask, uint32_t magic) { // (w & mask) | magic, one lop3
+template <uint32_t MASK, uint32_t MAGIC> QG uint32_t qg_pick(uint32_t w) { // (w & MASK) | MAGIC
     uint32_t r;
-    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(w), "r"(mask), "r"(magic));
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(w), "n"(MASK), "n"(MAGIC));
+    return r;
+}
+template <uint32_t MASK> QG uint32_t qg_join(uint32_t w, uint32_t v) { // (w & MASK) | v
+    uint32_t r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(w), "n"(MASK), "r"(v));
     return r;
 }
 
 template <bool BF16> QG uint32_t qg_add(uint32_t a, uint32_t b) {
     uint32_t r;
-#if __CUDA_ARCH__ >= 800
-    if (BF16)
+    if constexpr (BF16)
         asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(0x3f803f80u), "r"(b));
     else
-#endif
         asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
     return r;
 }
 
 // ---- codes to fragments ----
 
-// The magic number of register i: a code at mantissa bit p of it counts in steps of 1.
+// What stands above the code of register i: 2^e such that a code at mantissa bit p counts in steps of 1.
 template <int BITS, bool BF16> QG constexpr uint32_t qg_magic(int i) {
     return BITS == 8             ? (BF16 ? 0x4b000000u : 0x64006400u)
            : BF16 && BITS == 4   ? 0x43004300u
@@ -151,53 +166,43 @@ template <int BITS, bool BF16> QG constexpr uint32_t qg_magic(int i) {
 // -(2^e + z) for register i, twice in a word (8 bits in bf16: once, in f32). z is at most 255, in bf16 with fewer than 8
 // bits at most 128: exact.
 template <int BITS, bool BF16> QG uint32_t qg_minus(int i, uint32_t z) {
-    if (BF16 && BITS == 8)
+    if constexpr (BF16 && BITS == 8) {
         return 0xcb000000u + z;
-    const uint32_t zz = __byte_perm(z, 0, 0x4040); // z in both halves
-    if (BF16) {
-        // -(128 + z) is 0xc300 + z; the others differ by a constant.
-        const uint32_t c = zz + 0xc300c300u;
-        const uint32_t magic = qg_magic<BITS, BF16>(i);
-        return magic == 0x43004300u ? c : qg_add<BF16>(c, 0x42c042c0u); // + 96
+    } else {
+        constexpr uint32_t base = BF16 ? 0x43004300u : 0x64006400u;
+        const uint32_t c = __byte_perm(z, 0, 0x4040) + (base | 0x80008000u), magic = qg_magic<BITS, BF16>(i);
+        return magic == base            ? c
+               : BF16                   ? qg_add<BF16>(c, 0x42c042c0u)  // 128 - 32
+               : magic == 0x5c005c00u ? qg_add<BF16>(c, 0x62006200u)  // 1024 - 256
+               : magic == 0x54005400u ? qg_add<BF16>(c, 0x63806380u)  // 1024 - 64
+                                      : qg_add<BF16>(c, 0x63e063e0u); // 1024 - 16
     }
-    const uint32_t c = zz + 0xe400e400u; // -(1024 + z)
-    const uint32_t magic = qg_magic<BITS, BF16>(i);
-    return magic == 0x64006400u   ? c
-           : magic == 0x5c005c00u ? qg_add<BF16>(c, 0x62006200u)  // + 768
-           : magic == 0x54005400u ? qg_add<BF16>(c, 0x63806380u)  // + 960
-                                  : qg_add<BF16>(c, 0x63e063e0u); // + 1008
 }
 
-// The codes of one tile of one unit that a lane owns.
+// The codes of one tile of one unit that a lane owns, AT bytes after `at`.
 template <int BITS> struct qg_words {
-    uint32_t w[BITS == 8 ? 8 : BITS == 4 ? 4 : BITS == 3 ? 3 : 2];
+    uint32_t w[BITS];
+    template <int AT> QG void read(uint32_t at, int lane) {
+        if constexpr (BITS == 8) {
+            qg_get<AT, 4>(w, at + 16 * lane);
+            qg_get<AT + 512, 4>(w + 4, at + 16 * lane);
+        } else if constexpr (BITS == 4) {
+            qg_get<AT, 4>(w, at + 16 * lane);
+        } else {
+            qg_get<AT, 2>(w, at + 8 * lane);
+            if constexpr (BITS == 3)
+                qg_get<AT + 256, 1>(w + 2, at + 4 * lane);
+        }
+    }
 };
 
-template <int BITS> QG qg_words<BITS> qg_read(const unsigned char *tile, int lane) {
-    qg_words<BITS> r;
-    if (BITS == 8) {
-        const uint4 a = *(const uint4 *)(tile + 16 * lane), b = *(const uint4 *)(tile + 512 + 16 * lane);
-        r.w[0] = a.x, r.w[1] = a.y, r.w[2 % (BITS)] = a.z, r.w[3 % BITS] = a.w;
-        r.w[4 % BITS] = b.x, r.w[5 % BITS] = b.y, r.w[6 % BITS] = b.z, r.w[7 % BITS] = b.w;
-    } else if (BITS == 4) {
-        const uint4 a = *(const uint4 *)(tile + 16 * lane);
-        r.w[0] = a.x, r.w[1] = a.y, r.w[2 % BITS] = a.z, r.w[3 % BITS] = a.w;
-    } else {
-        const uint2 a = *(const uint2 *)(tile + 8 * lane);
-        r.w[0] = a.x, r.w[1] = a.y;
-        if (BITS == 3)
-            r.w[2 % BITS] = *(const uint32_t *)(tile + 256 + 4 * lane);
-    }
-    return r;
-}
-
-// The A fragment of block f: integers q - z. c are the constants of qg_minus.
-template <int BITS, bool BF16> QG void qg_dequant(const qg_words<BITS> &s, int f, const uint32_t *c, uint32_t *a) {
-    if (BITS == 8) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const uint32_t w = s.w[(2 * f + i / 2) % (2 * BITS) % 8];
-            if (BF16) {
+// The A fragment of block F: integers q - z. c are the constants of qg_minus.
+template <int BITS, bool BF16, int F> QG void qg_dequant(const qg_words<BITS> &s, const uint32_t *c, uint32_t *a) {
+    if constexpr (BITS == 8) {
+        qg_each<4>([&](auto n) {
+            constexpr int i = decltype(n)::v;
+            const uint32_t w = s.w[2 * F + i / 2];
+            if constexpr (BF16) {
                 const uint32_t lo = __byte_perm(w, 0x4b000000u, i % 2 ? 0x7552 : 0x7550),
                                hi = __byte_perm(w, 0x4b000000u, i % 2 ? 0x7553 : 0x7551);
                 const float z = __uint_as_float(c[i]);
@@ -206,68 +211,71 @@ template <int BITS, bool BF16> QG void qg_dequant(const qg_words<BITS> &s, int f
             } else {
                 a[i] = qg_add<BF16>(__byte_perm(w, 0x64646464u, i % 2 ? 0x4342 : 0x4140), c[i]);
             }
-        }
-    } else if (BITS == 4) {
-        const uint32_t w = s.w[f % BITS];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const uint32_t v = BF16 ? w >> 4 * i : i < 2 ? w : w >> 8;
-            const uint32_t mask = !BF16 && i % 2 ? 0x00f000f0u : 0x000f000fu;
-            a[i] = qg_add<BF16>(qg_pick(v, mask, qg_magic<BITS, BF16>(i)), c[i]);
-        }
+        });
+    } else if constexpr (BITS == 4) {
+        qg_each<4>([&](auto n) {
+            constexpr int i = decltype(n)::v;
+            const uint32_t w = BF16 ? s.w[F] >> 4 * i : i < 2 ? s.w[F] : s.w[F] >> 8;
+            constexpr uint32_t mask = !BF16 && i % 2 ? 0x00f000f0u : 0x000f000fu;
+            a[i] = qg_add<BF16>(qg_pick<mask, qg_magic<BITS, BF16>(i)>(w), c[i]);
+        });
     } else {
-        const uint32_t w = s.w[f / 2] >> 8 * (f % 2);
-        const uint32_t h = BITS == 3 ? __funnelshift_r(s.w[BITS - 1], s.w[BITS - 1], f % 2 + 8 * (f / 2)) : 0;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const int down = BF16 && i >= 2 ? 4 : 0, p = 2 * i - down;
-            uint32_t v = qg_pick(w >> down, 0x00030003u << p, qg_magic<BITS, BF16>(i));
-            if (BITS == 3)
-                v = qg_pick(h >> down, 0x00040004u << p, v);
+        const uint32_t w = s.w[F / 2] >> 8 * (F % 2);
+        const uint32_t h = BITS == 3 ? __funnelshift_r(s.w[BITS - 1], s.w[BITS - 1], F % 2 + 8 * (F / 2)) : 0;
+        qg_each<4>([&](auto n) {
+            constexpr int i = decltype(n)::v, down = BF16 && i >= 2 ? 4 : 0, p = 2 * i - down;
+            uint32_t v = qg_pick<(0x00030003u << p), qg_magic<BITS, BF16>(i)>(w >> down);
+            if constexpr (BITS == 3)
+                v = qg_join<(0x00040004u << p)>(h >> down, v);
             a[i] = qg_add<BF16>(v, c[i]);
-        }
+        });
     }
 }
 
 // ---- scales ----
 
-// What a lane needs of one group: rows g, g + 8, g + 16, g + 24 of the panel.
-struct qg_group {
-    uint4 scale; // as stored
-    uint32_t zero;
+// Four numbers, of rows g, g + 8, g + 16, g + 24 of a panel, as they are stored.
+struct qg_four {
+    uint32_t v[4];
 };
 
-QG qg_group qg_group_load(const nb_cu_qgemm &p, const unsigned char *panel, unsigned group, int lane) {
-    qg_group r;
-    const unsigned place = group * 8 + lane / 4;
-    const unsigned char *s = panel + p.scale_at;
-    r.zero = 0;
+QG void qg_load_scales(const nb_cu_qgemm &p, const unsigned char *at, qg_four &r) {
     if (p.scale_type == NB_CU_F32) {
-        r.scale = *((const uint4 *)s + place);
+        const uint4 v = __ldg((const uint4 *)at);
+        r.v[0] = v.x, r.v[1] = v.y, r.v[2] = v.z, r.v[3] = v.w;
     } else {
-        const uint2 v = *((const uint2 *)s + place);
-        r.scale = make_uint4(v.x, v.y, 0, 0);
+        const uint2 v = __ldg((const uint2 *)at);
+        r.v[0] = v.x, r.v[1] = v.y;
     }
-    if (p.zeros == NB_QC_ZEROS)
-        r.zero = *((const uint32_t *)(panel + p.zero_at) + place);
-    return r;
 }
 
-QG void qg_scales(const nb_cu_qgemm &p, const qg_group &g, float *s) {
+QG float qg_half_low(uint32_t v) {
+    float f;
+    asm("{.reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, l;}" : "=f"(f) : "r"(v));
+    return f;
+}
+QG float qg_half_high(uint32_t v) {
+    float f;
+    asm("{.reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, h;}" : "=f"(f) : "r"(v));
+    return f;
+}
+
+QG void qg_scales(const nb_cu_qgemm &p, const qg_four &g, float *s) {
     if (p.scale_type == NB_CU_F16) {
-        const __half2 a = *(const __half2 *)&g.scale.x, b = *(const __half2 *)&g.scale.y;
-        s[0] = __low2float(a), s[1] = __high2float(a), s[2] = __low2float(b), s[3] = __high2float(b);
+        s[0] = qg_half_low(g.v[0]), s[1] = qg_half_high(g.v[0]);
+        s[2] = qg_half_low(g.v[1]), s[3] = qg_half_high(g.v[1]);
     } else if (p.scale_type == NB_CU_BF16) {
-        s[0] = __uint_as_float(g.scale.x << 16), s[1] = __uint_as_float(g.scale.x & 0xffff0000u);
-        s[2] = __uint_as_float(g.scale.y << 16), s[3] = __uint_as_float(g.scale.y & 0xffff0000u);
+        s[0] = __uint_as_float(g.v[0] << 16), s[1] = __uint_as_float(g.v[0] & 0xffff0000u);
+        s[2] = __uint_as_float(g.v[1] << 16), s[3] = __uint_as_float(g.v[1] & 0xffff0000u);
     } else {
-        s[0] = __uint_as_float(g.scale.x), s[1] = __uint_as_float(g.scale.y);
-        s[2] = __uint_as_float(g.scale.z), s[3] = __uint_as_float(g.scale.w);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            s[i] = __uint_as_float(g.v[i]);
     }
 }
 
-// Constants of both tiles by the zero points of rows g, g + 8, ... in the bytes of z.
-template <int BITS, bool BF16> QG void qg_constants(uint32_t z, uint32_t c[2][4]) {
+// Constants of a panel's two tiles by the zero points of rows g, g + 8, ... in the bytes of z.
+template <int BITS, bool BF16> QG void qg_constants(uint32_t z, uint32_t (*c)[4]) {
 #pragma unroll
     for (int t = 0; t < 2; t++)
 #pragma unroll
@@ -277,18 +285,81 @@ template <int BITS, bool BF16> QG void qg_constants(uint32_t z, uint32_t c[2][4]
 
 // ---- activations ----
 
-// One value of X by place, for rows that cannot be read 16 bytes at a time.
-QG uint32_t qg_x(const nb_cu_qgemm &p, const uint16_t *row, unsigned place) {
-    const unsigned col = p.map ? __ldg(p.map + place) : place;
-    return col < p.k ? __ldg(row + col) : 0;
+template <int MT> struct qg_shape { // a tile of MT rows of X
+    static constexpr int panels = MT == 8 ? 2 : 1;               // of a warp
+    static constexpr int warps = MT <= 8 ? 1 : MT == 16 ? 2 : 4; // of a slice
+    static constexpr int columns = 32 * panels * warps;          // rows of W of a CTA
+#if __CUDA_ARCH__ >= 800
+    static constexpr int stages = MT <= 16 ? 4 : 3;
+#else
+    static constexpr int stages = 2;
+#endif
+    // A thread's share of a step's X: `count` times 16 bytes, each `apart` places or `down` rows after the one before.
+    static constexpr int count = MT == 8 ? 4 : MT == 64 ? 8 : 4, apart = MT == 8 ? 0 : MT == 64 ? 16 : 32,
+                         down = MT == 8 ? 2 : 0;
+};
+
+// Where a thread reads X and where it puts it.
+struct qg_feed {
+    const uint16_t *x; // at the thread's first place of the step
+    uint32_t to;
+    unsigned row, place;
+};
+
+template <int MT> QG qg_feed qg_feed_at(const nb_cu_qgemm &p, unsigned m0, unsigned step, int warp, int lane) {
+    qg_feed f;
+    if (MT == 8) { // 16 lanes a row
+        f.row = lane / 16;
+        f.place = lane % 16 * 8;
+    } else { // two lanes a row: neighbours fill a sector, and the rows of 8 lanes are 2 apart, so that banks differ
+        const int pair = lane / 2;
+        f.row = pair % 4 * 2 + pair / 4 % 2 + pair / 8 * 8 + (MT == 16 ? 0 : MT == 32 ? warp % 2 * 16 : warp * 16);
+        f.place = (lane % 2 + 2 * (MT == 16 ? warp : MT == 32 ? warp / 2 : 0)) * 8;
+    }
+    f.to = f.row * NB_QC_PITCH + f.place * 2;
+    f.place += step * NB_QC_STEP;
+    f.x = (const uint16_t *)p.x + (m0 + f.row) * p.ldx + f.place;
+    return f;
 }
 
-QG void qg_gather16(const nb_cu_qgemm &p, uint32_t dst, const uint16_t *row, unsigned place) {
-    uint32_t w[4];
+// A step whose places are all columns, read 16 bytes at a time.
+template <int MT> QG void qg_feed_whole(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned rows) {
+    typedef qg_shape<MT> s;
+    if (f.row >= rows)
+        return;
+    if (MT == 8) {
+        qg_copy16<0, 0>(slot + f.to, f.x);
+        if (rows > 2)
+#pragma unroll 1
+            for (unsigned r = f.row + 2, i = 2; r < rows; r += 2, i += 2)
+                qg_copy16<0, 0>(slot + f.to + i * NB_QC_PITCH, f.x + i * p.ldx);
+    } else {
+        qg_each<s::count>([&](auto n) {
+            constexpr int at = decltype(n)::v * s::apart * 2;
+            qg_copy16<at, at>(slot + f.to, f.x);
+        });
+    }
+}
+
+// Any step: value by value.
+template <int MT> QG void qg_feed_any(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned rows) {
+    typedef qg_shape<MT> s;
+#pragma unroll 1
+    for (int i = 0; i < s::count; i++) {
+        const unsigned place = f.place + i * s::apart, down = i * s::down;
+        if (f.row + down >= rows)
+            return;
+        const uint16_t *row = f.x - f.place + down * p.ldx;
+        uint32_t w[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-        w[i] = qg_x(p, row, place + 2 * i) | qg_x(p, row, place + 2 * i + 1) << 16;
-    asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(dst), "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3]) : "memory");
+        for (int j = 0; j < 4; j++) {
+            unsigned a = place + 2 * j, b = a + 1;
+            if (p.map)
+                a = __ldg(p.map + a), b = __ldg(p.map + b);
+            w[j] = (a < p.k ? __ldg(row + a) : 0) | (uint32_t)(b < p.k ? __ldg(row + b) : 0) << 16;
+        }
+        qg_put16(slot + f.to + i * s::apart * 2 + down * NB_QC_PITCH, w[0], w[1], w[2], w[3]);
+    }
 }
 
 // ---- results ----
@@ -314,83 +385,18 @@ QG void qg_store(const nb_cu_qgemm &p, unsigned row, unsigned col, float v) {
 
 // ---- the product ----
 
-template <int MT> struct qg_shape { // tile of MT rows of X
-    static constexpr int warps = MT == 8 ? 1 : MT == 16 ? 2 : 4; // of a slice, each with a panel
-    static constexpr int n8 = MT / 8;
-#if __CUDA_ARCH__ >= 800
-    static constexpr int stages = MT <= 16 ? 4 : 3;
-#else
-    static constexpr int stages = 2;
-#endif
-};
-
-// Where a thread reads X and where it puts it.
-struct qg_feed {
-    const uint16_t *x;
-    uint32_t to;
-    unsigned place; // of the first 16 bytes, in a step
-    bool on;
-};
-
-template <int MT> QG qg_feed qg_feed_at(const nb_cu_qgemm &p, unsigned m0, unsigned rows, int warp, int lane) {
-    qg_feed f;
-    unsigned row;
-    if (MT == 8) { // 16 lanes a row
-        row = lane / 16;
-        f.place = lane % 16 * 8;
-    } else { // two lanes a row: neighbours fill a sector, and the rows of 8 lanes are 2 apart, so that banks differ
-        const int pair = lane / 2;
-        row = pair % 4 * 2 + pair / 4 % 2 + pair / 8 * 8 + (MT == 16 ? 0 : MT == 32 ? warp % 2 * 16 : warp * 16);
-        f.place = (lane % 2 + 2 * (MT == 16 ? warp : MT == 32 ? warp / 2 : 0)) * 8;
-    }
-    f.on = row < rows;
-    f.x = (const uint16_t *)p.x + (m0 + row) * p.ldx;
-    f.to = row * NB_QC_PITCH + f.place * 2;
-    return f;
-}
-
-// 16 bytes of X at place f.place + more of the step at `place`, `down` rows further down.
-QG void qg_feed16(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned place, unsigned more, unsigned down) {
-    const uint16_t *row = f.x + down * p.ldx;
-    const unsigned at = place + f.place + more;
-    const uint32_t to = slot + f.to + more * 2 + down * NB_QC_PITCH;
-    if (p.aligned) {
-        if (place + NB_QC_STEP <= p.k)
-            qg_copy16(to, row + at);
-        else
-            qg_copy16(to, row + (at < p.k ? at : 0), at >= p.k ? 0 : p.k - at >= 8 ? 16 : 2 * (p.k - at));
-    } else {
-        qg_gather16(p, to, row, at);
-    }
-}
-
-template <int MT> QG void qg_feed_step(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned place, unsigned rows,
-                                       int lane) {
-    if (MT == 8) {
-        if (f.on)
-            qg_feed16(p, f, slot, place, 0, 0);
-        if (rows > 2) {
-#pragma unroll
-            for (unsigned i = 2; i < 8; i += 2)
-                if (i + lane / 16 < rows)
-                    qg_feed16(p, f, slot, place, 0, i);
-        }
-    } else if (f.on) {
-        constexpr int count = MT == 64 ? 8 : 4, apart = MT == 64 ? 16 : 32;
-#pragma unroll
-        for (int i = 0; i < count; i++)
-            qg_feed16(p, f, slot, place, i * apart, 0);
-    }
-}
-
+// What a warp works with: sums of its tiles of 16 rows by MT, and what it needs of the current group.
 template <int BITS, bool BF16, int MT> struct qg_warp {
-    static constexpr int n8 = MT / 8, tile_bytes = 128 * BITS;
-    float sum[2][n8][4], part[2][n8][4];
-    uint32_t c[2][4];
+    static constexpr int n8 = MT / 8, panels = qg_shape<MT>::panels, tiles = 2 * panels, step_bytes = 512 * BITS;
+    float sum[tiles][n8][4], part[tiles][n8][4];
+    uint32_t c[tiles][4];
+    qg_four scale[panels];
+    uint32_t zero[panels];
+    const unsigned char *scale_at[panels], *zero_at[panels];
 
     QG void clear(float (*v)[n8][4]) {
 #pragma unroll
-        for (int t = 0; t < 2; t++)
+        for (int t = 0; t < tiles; t++)
 #pragma unroll
             for (int j = 0; j < n8; j++)
 #pragma unroll
@@ -398,130 +404,185 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
                     v[t][j][q] = 0.0f;
     }
 
-    // B fragments of block f: b[j] is rows 8 j .. 8 j + 7 of X.
-    QG void read_x(uint32_t x, int f, uint32_t b[n8][2]) {
+    QG void constants(const uint32_t *z) {
 #pragma unroll
-        for (int j = 0; j < n8; j += 2)
-            qg_ldmatrix(b[j], x + 32 * f + 8 * j * NB_QC_PITCH);
+        for (int i = 0; i < panels; i++)
+            qg_constants<BITS, BF16>(z[i], c + 2 * i);
     }
 
-    template <bool FIRST> QG void block(const qg_words<BITS> *w, int f, const uint32_t b[n8][2]) {
+    QG void load_group(const nb_cu_qgemm &p) {
+#pragma unroll
+        for (int i = 0; i < panels; i++) {
+            qg_load_scales(p, scale_at[i], scale[i]);
+            if (p.zeros == NB_QC_ZEROS)
+                zero[i] = __ldg((const uint32_t *)zero_at[i]);
+        }
+    }
+
+    QG void next_group(const nb_cu_qgemm &p) {
+#pragma unroll
+        for (int i = 0; i < panels; i++) {
+            scale_at[i] += p.scale_type == NB_CU_F32 ? 128 : 64;
+            zero_at[i] += p.zeros == NB_QC_OFFSETS ? 128 : 32;
+        }
+    }
+
+    // Block F of a unit with B fragments b.
+    template <int F, bool FIRST> QG void block(const qg_words<BITS> *w, const uint32_t (*b)[2]) {
         uint32_t a[4];
 #pragma unroll
-        for (int t = 0; t < 2; t++) {
-            qg_dequant<BITS, BF16>(w[t], f, c[t], a);
+        for (int t = 0; t < tiles; t++) {
+            qg_dequant<BITS, BF16, F>(w[t], c[t], a);
 #pragma unroll
             for (int j = 0; j < n8; j++)
                 qg_mac<BF16, FIRST>(part[t][j], a, b[j]);
         }
     }
 
-    // Two blocks: with 8 rows of X one ldmatrix serves both.
-    template <bool FIRST> QG void pair(const qg_words<BITS> *w, uint32_t x, int f) {
-        if (MT == 8) {
-            uint32_t b[2][2];
-            qg_ldmatrix(b[0], x + 32 * f);
-            block<FIRST>(w, f, b);
-            block<false>(w, f + 1, b + 1);
+    // B fragments of block F of unit U: b[j] is rows 8 j .. 8 j + 7 of X. With 8 rows one ldmatrix serves two blocks.
+    template <int U, int F> QG void read_x(uint32_t x, uint32_t (*b)[2]) {
+        if constexpr (MT == 8) {
+            if constexpr (F % 2 == 0)
+                qg_ldmatrix<128 * U + 32 * F>(b[0], x);
+            else
+                b[0][0] = b[1][0], b[0][1] = b[1][1];
         } else {
-            uint32_t b[n8][2];
-            read_x(x, f, b);
-            block<FIRST>(w, f, b);
-            read_x(x, f + 1, b);
-            block<false>(w, f + 1, b);
+            qg_each<n8 / 2>([&](auto n) {
+                constexpr int j = decltype(n)::v * 2;
+                qg_ldmatrix<128 * U + 32 * F + 8 * j * NB_QC_PITCH>(b[j], x);
+            });
         }
     }
 
-    QG void flush(const float *s) {
+    template <int U> QG void read_codes(uint32_t codes, qg_words<BITS> *w, int lane) {
+        qg_each<tiles>([&](auto n) {
+            constexpr int t = decltype(n)::v;
+            w[t].template read<t / 2 * step_bytes + (2 * U + t % 2) * 128 * BITS>(codes, lane);
+        });
+    }
+
+    // sum += scale * part.
+    QG void flush(const nb_cu_qgemm &p) {
 #pragma unroll
-        for (int t = 0; t < 2; t++)
+        for (int i = 0; i < panels; i++) {
+            float s[4];
+            qg_scales(p, scale[i], s);
 #pragma unroll
-            for (int j = 0; j < n8; j++)
+            for (int t = 0; t < 2; t++)
 #pragma unroll
-                for (int q = 0; q < 4; q++)
-                    sum[t][j][q] = fmaf(s[2 * t + q / 2], part[t][j][q], sum[t][j][q]);
+                for (int j = 0; j < n8; j++)
+#pragma unroll
+                    for (int q = 0; q < 4; q++)
+                        sum[2 * i + t][j][q] = fmaf(s[2 * t + q / 2], part[2 * i + t][j][q], sum[2 * i + t][j][q]);
+        }
     }
 
     // A step inside one group.
-    QG void step(const unsigned char *codes, uint32_t x, int lane) {
-#pragma unroll
-        for (int u = 0; u < 2; u++) {
-            qg_words<BITS> w[2] = {qg_read<BITS>(codes + 2 * u * tile_bytes, lane),
-                                   qg_read<BITS>(codes + (2 * u + 1) * tile_bytes, lane)};
-            if (u == 0)
-                pair<true>(w, x, 0);
-            else
-                pair<false>(w, x + 128, 0);
-            pair<false>(w, x + 128 * u, 2);
-        }
+    QG void step(uint32_t codes, uint32_t x, int lane) {
+        qg_each<2>([&](auto nu) {
+            constexpr int u = decltype(nu)::v;
+            qg_words<BITS> w[tiles];
+            uint32_t b[n8 > 1 ? n8 : 2][2];
+            read_codes<u>(codes, w, lane);
+            qg_each<4>([&](auto nf) {
+                constexpr int f = decltype(nf)::v;
+                read_x<u, f>(x, b);
+                block<f, u == 0 && f == 0>(w, b);
+            });
+        });
     }
 };
 
 template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     typedef qg_shape<MT> shape;
-    constexpr int W = shape::warps, S = shape::stages, n8 = MT / 8;
-    constexpr int step_bytes = 512 * BITS, pitch = 32 * W + 4;
+    typedef qg_warp<BITS, BF16, MT> warp_type;
+    constexpr int W = shape::warps, S = shape::stages, n8 = MT / 8, P = shape::panels, C = shape::columns;
+    constexpr int step_bytes = 512 * BITS, pitch = C + 4;
     extern __shared__ __align__(16) unsigned char smem[];
     __shared__ unsigned order;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % W, slice = threadIdx.x / 32 / W,
-              slices = blockDim.x / (32 * W);
-    const unsigned m0 = blockIdx.x * MT, rows = min((unsigned)MT, p.m - m0), n0 = blockIdx.y * (32 * W);
-    const unsigned panels = (p.n + 31) / 32, panel_at = min(blockIdx.y * W + warp, panels - 1);
-    const unsigned x_bytes = (MT == 8 ? rows : MT) * NB_QC_PITCH, slot_bytes = x_bytes + W * step_bytes;
-    unsigned char *ring = smem + slice * (S * slot_bytes);
-    const unsigned char *panel = p.panels + panel_at * p.panel_bytes;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % W, slices = blockDim.x / (32 * W);
+    unsigned slice = threadIdx.x / 32 / W;
+    const unsigned m0 = blockIdx.x * MT, n0 = blockIdx.y * C;
+    unsigned rows = min((unsigned)MT, p.m - m0);
+    const unsigned x_bytes = (MT == 8 ? rows : MT) * NB_QC_PITCH, slot_bytes = x_bytes + W * P * step_bytes,
+                   ring_bytes = S * slot_bytes;
+    uint32_t ring = qg_smem(smem) + slice * ring_bytes;
     const unsigned first = (blockIdx.z * slices + slice) * p.part, last = min(first + p.part, p.steps);
 
-    qg_warp<BITS, BF16, MT> k;
+    warp_type k;
     k.clear(k.sum);
     if (first < last) {
-        const qg_feed feed = qg_feed_at<MT>(p, m0, rows, warp, lane);
-        const unsigned char *from = panel + (size_t)first * step_bytes + lane * 16;
-        const uint32_t ring_at = qg_smem(ring), codes_at = ring_at + x_bytes + warp * step_bytes + lane * 16;
+        const unsigned all = (p.n + 31) / 32, at = (blockIdx.y * W + warp) * P;
+        const unsigned char *from[P];
+        const unsigned group = p.group_steps ? first / p.group_steps : first * 8 / p.group_blocks;
+#pragma unroll
+        for (int i = 0; i < P; i++) {
+            const unsigned char *panel = p.panels + min(at + i, all - 1) * p.panel_bytes;
+            from[i] = panel + (size_t)first * step_bytes + lane * 16;
+            const size_t place = (size_t)group * 8 + lane / 4;
+            k.scale_at[i] = panel + p.scale_at + place * (p.scale_type == NB_CU_F32 ? 16 : 8);
+            k.zero_at[i] = panel + p.zero_at + place * (p.zeros == NB_QC_OFFSETS ? 16 : 4);
+        }
+        qg_feed feed = qg_feed_at<MT>(p, m0, first, warp, lane);
         // Lane l gives row l % 8 (+ 8) of matrix l / 8; two matrices are 16 columns of 8 rows.
-        const unsigned xr = MT == 8 ? lane % 8 : lane % 8 + lane / 16 * 8, xc = MT == 8 ? lane / 8 : lane / 8 % 2;
-        const uint32_t x_at = ring_at + (MT == 8 ? min(xr, rows - 1) : xr) * NB_QC_PITCH + xc * 16;
+        const unsigned xr = MT == 8 ? min(lane % 8, rows - 1) : lane % 8 + lane / 16 * 8, xc = MT == 8 ? lane / 8 : lane / 8 % 2;
+        uint32_t x_at = ring + xr * NB_QC_PITCH + xc * 16, codes_at = ring + x_bytes + warp * P * step_bytes;
         if (MT > 8) // 16 lanes a row
             for (unsigned r = rows + threadIdx.x / 16 % (2 * W); r < MT; r += 2 * W)
                 for (int i = 0; i < S; i++)
-                    *(uint4 *)(ring + i * slot_bytes + r * NB_QC_PITCH + lane % 16 * 16) = make_uint4(0, 0, 0, 0);
-        unsigned load = first;
+                    qg_put16(ring + i * slot_bytes + r * NB_QC_PITCH + lane % 16 * 16, 0, 0, 0, 0);
+        // Steps before `whole` are fed 16 bytes at a time.
+        unsigned load = first, whole = p.aligned ? min(last, p.k / NB_QC_STEP) : 0, ring_size = ring_bytes, slot_size = slot_bytes;
+        qg_keep(ring), qg_keep(x_at), qg_keep(codes_at), qg_keep(feed.to), qg_keep(whole), qg_keep(ring_size), qg_keep(slot_size);
+        qg_keep(slice);
         auto load_step = [&](unsigned slot) {
             if (load < last) {
-#pragma unroll
-                for (int i = 0; i < step_bytes / 512; i++)
-                    qg_copy16(codes_at + slot + i * 512, from + i * 512);
-                qg_feed_step<MT>(p, feed, ring_at + slot, load * NB_QC_STEP, rows, lane);
-                from += step_bytes;
-                load++;
+                qg_each<P * BITS>([&](auto n) {
+                    constexpr int i = decltype(n)::v / BITS, f = decltype(n)::v % BITS * 512;
+                    qg_copy16<i * step_bytes + f, f>(codes_at + slot + lane * 16, from[i]);
+                });
+                if (load < whole)
+                    qg_feed_whole<MT>(p, feed, ring + slot, rows);
+                else
+                    qg_feed_any<MT>(p, feed, ring + slot, rows);
             }
             qg_commit();
+            load++;
+            feed.x += NB_QC_STEP;
+            feed.place += NB_QC_STEP;
+#pragma unroll
+            for (int i = 0; i < P; i++)
+                from[i] += step_bytes;
         };
-        unsigned slot = 0, next = 0;
-        qg_constants<BITS, BF16>(0x01010101u << (BITS - 1), k.c);
+        unsigned slot = 0, spent = (S - 1) * slot_bytes;
+        for (int i = 0; i < P; i++)
+            k.zero[i] = 0x01010101u << (BITS - 1);
+        k.load_group(p);
+        k.constants(k.zero);
+#pragma unroll 1
+        for (unsigned at_slot = 0; at_slot < (S - 1) * slot_bytes; at_slot += slot_bytes)
+            load_step(at_slot);
         if (p.group_steps) {
-            unsigned group = first / p.group_steps, left = p.group_steps - first % p.group_steps;
-            qg_group g = qg_group_load(p, panel, group, lane);
-            for (int s = 0; s < S - 1; s++, next += slot_bytes)
-                load_step(next);
-            for (unsigned step = first; step < last; step++) {
-                float s[4];
+            unsigned left = p.group_steps - first % p.group_steps;
+#pragma unroll 1
+            do {
                 qg_wait<S - 2>();
                 qg_meet<W>(slice);
-                load_step(next);
-                next = next + slot_bytes == S * slot_bytes ? 0 : next + slot_bytes;
+                load_step(spent);
                 if (p.zeros == NB_QC_ZEROS)
-                    qg_constants<BITS, BF16>(g.zero, k.c);
-                qg_scales(p, g, s);
-                if (--left == 0) {
+                    k.constants(k.zero);
+                k.step(codes_at + slot, x_at + slot, lane);
+                k.flush(p);
+                if (--left == 0 && load < last + (S - 1)) {
                     left = p.group_steps;
-                    group += group + 1 < p.groups;
-                    g = qg_group_load(p, panel, group, lane);
+                    k.next_group(p);
+                    k.load_group(p);
                 }
-                k.step(ring + slot + x_bytes + warp * step_bytes, x_at + slot, lane);
-                k.flush(s);
-                slot = slot + slot_bytes == S * slot_bytes ? 0 : slot + slot_bytes;
-            }
+                spent = slot;
+                slot += slot_size;
+                if (slot == ring_size)
+                    slot = 0;
+            } while (load < last + (S - 1));
         }
         qg_wait<0>();
     }
@@ -529,26 +590,26 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     __syncthreads();
     float *table = (float *)smem;
     {
-        float *mine = table + (slice * MT + lane % 4 * 2) * pitch + warp * 32 + lane / 4;
+        float *mine = table + (slice * MT + lane % 4 * 2) * pitch + warp * (32 * P) + lane / 4;
 #pragma unroll
         for (int j = 0; j < n8; j++)
 #pragma unroll
             for (int q = 0; q < 2; q++)
                 if (8 * j + lane % 4 * 2 + q < rows)
 #pragma unroll
-                    for (int t = 0; t < 4; t++)
+                    for (int t = 0; t < 4 * P; t++)
                         mine[(8 * j + q) * pitch + 8 * t] = k.sum[t / 2][j][t % 2 * 2 + q];
     }
     __syncthreads();
-    const unsigned tile = blockIdx.y * gridDim.x + blockIdx.x, threads = blockDim.x, count = rows * (32 * W);
-    float *partial = p.partial + ((size_t)tile * p.slices * MT) * (32 * W);
+    const unsigned tile = blockIdx.y * gridDim.x + blockIdx.x, threads = blockDim.x, count = rows * C;
+    float *partial = p.partial + (size_t)tile * p.slices * MT * C;
     for (unsigned i = threadIdx.x; i < count; i += threads) {
-        const unsigned r = i / (32 * W), c = i % (32 * W);
+        const unsigned r = i / C, c = i % C;
         float v = table[r * pitch + c];
         for (int s = 1; s < slices; s++)
             v = __fadd_rn(v, table[(s * MT + r) * pitch + c]);
         if (p.slices > 1)
-            partial[(size_t)blockIdx.z * MT * (32 * W) + i] = v;
+            partial[(size_t)blockIdx.z * MT * C + i] = v;
         else if (n0 + c < p.n)
             qg_store(p, m0 + r, n0 + c, v);
     }
@@ -561,12 +622,12 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     if (order != p.slices - 1)
         return;
     for (unsigned i = threadIdx.x; i < count; i += threads) {
-        const unsigned c = i % (32 * W);
+        const unsigned c = i % C;
         float v = __ldcg(partial + i);
         for (unsigned s = 1; s < p.slices; s++)
-            v = __fadd_rn(v, __ldcg(partial + (size_t)s * MT * (32 * W) + i));
+            v = __fadd_rn(v, __ldcg(partial + (size_t)s * MT * C + i));
         if (n0 + c < p.n)
-            qg_store(p, m0 + i / (32 * W), n0 + c, v);
+            qg_store(p, m0 + i / C, n0 + c, v);
     }
 }
 
