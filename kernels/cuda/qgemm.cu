@@ -239,39 +239,12 @@ struct qg_four {
     uint32_t v[4];
 };
 
-QG void qg_load_scales(const nb_cu_qgemm &p, const unsigned char *at, qg_four &r) {
-    if (p.scale_type == NB_CU_F32) {
-        const uint4 v = __ldg((const uint4 *)at);
-        r.v[0] = v.x, r.v[1] = v.y, r.v[2] = v.z, r.v[3] = v.w;
-    } else {
-        const uint2 v = __ldg((const uint2 *)at);
-        r.v[0] = v.x, r.v[1] = v.y;
-    }
-}
-
-QG float qg_half_low(uint32_t v) {
-    float f;
-    asm("{.reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, l;}" : "=f"(f) : "r"(v));
-    return f;
-}
-QG float qg_half_high(uint32_t v) {
-    float f;
-    asm("{.reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, h;}" : "=f"(f) : "r"(v));
-    return f;
-}
-
-QG void qg_scales(const nb_cu_qgemm &p, const qg_four &g, float *s) {
-    if (p.scale_type == NB_CU_F16) {
-        s[0] = qg_half_low(g.v[0]), s[1] = qg_half_high(g.v[0]);
-        s[2] = qg_half_low(g.v[1]), s[3] = qg_half_high(g.v[1]);
-    } else if (p.scale_type == NB_CU_BF16) {
-        s[0] = __uint_as_float(g.v[0] << 16), s[1] = __uint_as_float(g.v[0] & 0xffff0000u);
-        s[2] = __uint_as_float(g.v[1] << 16), s[3] = __uint_as_float(g.v[1] & 0xffff0000u);
-    } else {
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            s[i] = __uint_as_float(g.v[i]);
-    }
+// Two f16 (or bf16) numbers of a word.
+template <bool BF16> QG void qg_two(uint32_t v, float *s) {
+    if constexpr (BF16)
+        s[0] = __uint_as_float(v << 16), s[1] = __uint_as_float(v & 0xffff0000u);
+    else
+        asm("{.reg .b16 l, h; mov.b32 {l, h}, %2; cvt.f32.f16 %0, l; cvt.f32.f16 %1, h;}" : "=f"(s[0]), "=f"(s[1]) : "r"(v));
 }
 
 // Constants of a panel's two tiles by the zero points of rows g, g + 8, ... in the bytes of z.
@@ -301,9 +274,9 @@ template <int MT> struct qg_shape { // a tile of MT rows of X
 
 // Where a thread reads X and where it puts it.
 struct qg_feed {
-    const uint16_t *x; // at the thread's first place of the step
+    const uint16_t *x; // at the thread's first place of the step to load
     uint32_t to;
-    unsigned row, place;
+    unsigned row, place; // in a step
 };
 
 template <int MT> QG qg_feed qg_feed_at(const nb_cu_qgemm &p, unsigned m0, unsigned step, int warp, int lane) {
@@ -317,8 +290,7 @@ template <int MT> QG qg_feed qg_feed_at(const nb_cu_qgemm &p, unsigned m0, unsig
         f.place = (lane % 2 + 2 * (MT == 16 ? warp : MT == 32 ? warp / 2 : 0)) * 8;
     }
     f.to = f.row * NB_QC_PITCH + f.place * 2;
-    f.place += step * NB_QC_STEP;
-    f.x = (const uint16_t *)p.x + (m0 + f.row) * p.ldx + f.place;
+    f.x = (const uint16_t *)p.x + (m0 + f.row) * p.ldx + f.place + step * NB_QC_STEP;
     return f;
 }
 
@@ -329,9 +301,9 @@ template <int MT> QG void qg_feed_whole(const nb_cu_qgemm &p, const qg_feed &f, 
         return;
     if (MT == 8) {
         qg_copy16<0, 0>(slot + f.to, f.x);
-        if (rows > 2)
+        if (f.row + 2 < rows)
 #pragma unroll 1
-            for (unsigned r = f.row + 2, i = 2; r < rows; r += 2, i += 2)
+            for (unsigned i = 2; f.row + i < rows; i += 2)
                 qg_copy16<0, 0>(slot + f.to + i * NB_QC_PITCH, f.x + i * p.ldx);
     } else {
         qg_each<s::count>([&](auto n) {
@@ -342,14 +314,15 @@ template <int MT> QG void qg_feed_whole(const nb_cu_qgemm &p, const qg_feed &f, 
 }
 
 // Any step: value by value.
-template <int MT> QG void qg_feed_any(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned rows) {
+template <int MT>
+QG void qg_feed_any(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned rows, unsigned first) {
     typedef qg_shape<MT> s;
 #pragma unroll 1
     for (int i = 0; i < s::count; i++) {
-        const unsigned place = f.place + i * s::apart, down = i * s::down;
+        const unsigned place = first + f.place + i * s::apart, down = i * s::down;
         if (f.row + down >= rows)
             return;
-        const uint16_t *row = f.x - f.place + down * p.ldx;
+        const uint16_t *row = f.x - f.place - first + down * p.ldx;
         uint32_t w[4];
 #pragma unroll
         for (int j = 0; j < 4; j++) {
@@ -364,14 +337,11 @@ template <int MT> QG void qg_feed_any(const nb_cu_qgemm &p, const qg_feed &f, ui
 
 // ---- results ----
 
-QG void qg_store(const nb_cu_qgemm &p, unsigned row, unsigned col, float v) {
-    const size_t at = row * p.ldy + col;
-    if (p.bias)
-        v = __fadd_rn(v, p.bias[col]);
-    if (p.y_type == NB_CU_F16) {
+template <int TYPE> QG void qg_store(const nb_cu_qgemm &p, size_t at, float v) {
+    if constexpr (TYPE == NB_CU_F16) {
         __half *y = (__half *)p.y + at;
         *y = __float2half_rn(p.accumulate ? __fadd_rn(v, __half2float(*y)) : v);
-    } else if (p.y_type == NB_CU_BF16) {
+    } else if constexpr (TYPE == NB_CU_BF16) {
         uint16_t *y = (uint16_t *)p.y + at;
         if (p.accumulate)
             v = __fadd_rn(v, __uint_as_float((uint32_t)*y << 16));
@@ -381,6 +351,33 @@ QG void qg_store(const nb_cu_qgemm &p, unsigned row, unsigned col, float v) {
         float *y = (float *)p.y + at;
         *y = p.accumulate ? __fadd_rn(v, *y) : v;
     }
+}
+
+// Sums of a tile, rows by C columns: value(place) for each that a thread owns, as put(row, column, value) or into Y.
+template <int C, typename V, typename P> QG void qg_sums(unsigned rows, const V &value, const P &put) {
+    const unsigned threads = blockDim.x, down = threads > C ? threads / C : 1;
+#pragma unroll 1
+    for (unsigned c = threadIdx.x % C; c < C; c += threads)
+#pragma unroll 1
+        for (unsigned r = threadIdx.x / C; r < rows; r += down)
+            put(r, c, value(r, c));
+}
+
+template <int C, int TYPE, typename V>
+QG void qg_results_as(const nb_cu_qgemm &p, unsigned m0, unsigned n0, unsigned rows, const V &value) {
+    qg_sums<C>(rows, value, [&](unsigned r, unsigned c, float v) {
+        if (n0 + c < p.n)
+            qg_store<TYPE>(p, (m0 + r) * p.ldy + n0 + c, p.bias ? __fadd_rn(v, __ldg(p.bias + n0 + c)) : v);
+    });
+}
+
+template <int C, typename V> QG void qg_results(const nb_cu_qgemm &p, unsigned m0, unsigned n0, unsigned rows, const V &value) {
+    if (p.y_type == NB_CU_F16)
+        qg_results_as<C, NB_CU_F16>(p, m0, n0, rows, value);
+    else if (p.y_type == NB_CU_BF16)
+        qg_results_as<C, NB_CU_BF16>(p, m0, n0, rows, value);
+    else
+        qg_results_as<C, NB_CU_F32>(p, m0, n0, rows, value);
 }
 
 // ---- the product ----
@@ -410,21 +407,29 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
             qg_constants<BITS, BF16>(z[i], c + 2 * i);
     }
 
+    // The scales and zero points at the pointers, which then go on to the next group.
     QG void load_group(const nb_cu_qgemm &p) {
+        if (p.scale_type == NB_CU_F32) {
 #pragma unroll
-        for (int i = 0; i < panels; i++) {
-            qg_load_scales(p, scale_at[i], scale[i]);
-            if (p.zeros == NB_QC_ZEROS)
+            for (int i = 0; i < panels; i++) {
+                const uint4 v = __ldg((const uint4 *)scale_at[i]);
+                scale[i].v[0] = v.x, scale[i].v[1] = v.y, scale[i].v[2] = v.z, scale[i].v[3] = v.w;
+                scale_at[i] += 128;
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < panels; i++) {
+                const uint2 v = __ldg((const uint2 *)scale_at[i]);
+                scale[i].v[0] = v.x, scale[i].v[1] = v.y;
+                scale_at[i] += 64;
+            }
+        }
+        if (p.zeros == NB_QC_ZEROS)
+#pragma unroll
+            for (int i = 0; i < panels; i++) {
                 zero[i] = __ldg((const uint32_t *)zero_at[i]);
-        }
-    }
-
-    QG void next_group(const nb_cu_qgemm &p) {
-#pragma unroll
-        for (int i = 0; i < panels; i++) {
-            scale_at[i] += p.scale_type == NB_CU_F32 ? 128 : 64;
-            zero_at[i] += p.zeros == NB_QC_OFFSETS ? 128 : 32;
-        }
+                zero_at[i] += 32;
+            }
     }
 
     // Block F of a unit with B fragments b.
@@ -462,18 +467,34 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
     }
 
     // sum += scale * part.
+    QG void add(int i, const float *s) {
+#pragma unroll
+        for (int t = 0; t < 2; t++)
+#pragma unroll
+            for (int j = 0; j < n8; j++)
+#pragma unroll
+                for (int q = 0; q < 4; q++)
+                    sum[2 * i + t][j][q] = fmaf(s[2 * t + q / 2], part[2 * i + t][j][q], sum[2 * i + t][j][q]);
+    }
+
     QG void flush(const nb_cu_qgemm &p) {
+        float s[4];
+        if (p.scale_type == NB_CU_F16) {
 #pragma unroll
-        for (int i = 0; i < panels; i++) {
-            float s[4];
-            qg_scales(p, scale[i], s);
+            for (int i = 0; i < panels; i++) {
+                qg_two<false>(scale[i].v[0], s), qg_two<false>(scale[i].v[1], s + 2);
+                add(i, s);
+            }
+        } else {
 #pragma unroll
-            for (int t = 0; t < 2; t++)
-#pragma unroll
-                for (int j = 0; j < n8; j++)
-#pragma unroll
-                    for (int q = 0; q < 4; q++)
-                        sum[2 * i + t][j][q] = fmaf(s[2 * t + q / 2], part[2 * i + t][j][q], sum[2 * i + t][j][q]);
+            for (int i = 0; i < panels; i++) {
+                if (p.scale_type == NB_CU_BF16)
+                    qg_two<true>(scale[i].v[0], s), qg_two<true>(scale[i].v[1], s + 2);
+                else
+                    for (int j = 0; j < 4; j++)
+                        s[j] = __uint_as_float(scale[i].v[j]);
+                add(i, s);
+            }
         }
     }
 
@@ -526,30 +547,35 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
         qg_feed feed = qg_feed_at<MT>(p, m0, first, warp, lane);
         // Lane l gives row l % 8 (+ 8) of matrix l / 8; two matrices are 16 columns of 8 rows.
         const unsigned xr = MT == 8 ? min(lane % 8, rows - 1) : lane % 8 + lane / 16 * 8, xc = MT == 8 ? lane / 8 : lane / 8 % 2;
-        uint32_t x_at = ring + xr * NB_QC_PITCH + xc * 16, codes_at = ring + x_bytes + warp * P * step_bytes;
+        uint32_t x_at = ring + xr * NB_QC_PITCH + xc * 16;
+        uint32_t codes_at = ring + x_bytes + warp * P * step_bytes, codes_to = codes_at + lane * 16;
         if (MT > 8) // 16 lanes a row
             for (unsigned r = rows + threadIdx.x / 16 % (2 * W); r < MT; r += 2 * W)
                 for (int i = 0; i < S; i++)
                     qg_put16(ring + i * slot_bytes + r * NB_QC_PITCH + lane % 16 * 16, 0, 0, 0, 0);
         // Steps before `whole` are fed 16 bytes at a time.
-        unsigned load = first, whole = p.aligned ? min(last, p.k / NB_QC_STEP) : 0, ring_size = ring_bytes, slot_size = slot_bytes;
-        qg_keep(ring), qg_keep(x_at), qg_keep(codes_at), qg_keep(feed.to), qg_keep(whole), qg_keep(ring_size), qg_keep(slot_size);
-        qg_keep(slice);
+        unsigned load = first, stop = last, whole = p.aligned ? min(last, p.k / NB_QC_STEP) : 0;
+        unsigned ring_size = ring_bytes, slot_size = slot_bytes;
+        feed.to += ring;
+        qg_keep(x_at), qg_keep(codes_at), qg_keep(codes_to), qg_keep(feed.to), qg_keep(feed.row), qg_keep(rows);
+        qg_keep(whole), qg_keep(stop), qg_keep(ring_size), qg_keep(slot_size), qg_keep(slice);
+        auto load_codes = [&](unsigned slot) {
+            qg_each<P * BITS>([&](auto n) {
+                constexpr int i = decltype(n)::v / BITS, f = decltype(n)::v % BITS * 512;
+                qg_copy16<i * step_bytes + f, f>(codes_to + slot, from[i]);
+            });
+        };
         auto load_step = [&](unsigned slot) {
-            if (load < last) {
-                qg_each<P * BITS>([&](auto n) {
-                    constexpr int i = decltype(n)::v / BITS, f = decltype(n)::v % BITS * 512;
-                    qg_copy16<i * step_bytes + f, f>(codes_at + slot + lane * 16, from[i]);
-                });
-                if (load < whole)
-                    qg_feed_whole<MT>(p, feed, ring + slot, rows);
-                else
-                    qg_feed_any<MT>(p, feed, ring + slot, rows);
+            if (load < whole) {
+                load_codes(slot);
+                qg_feed_whole<MT>(p, feed, slot, rows);
+            } else if (load < stop) {
+                load_codes(slot);
+                qg_feed_any<MT>(p, feed, slot, rows, load * NB_QC_STEP);
             }
             qg_commit();
             load++;
             feed.x += NB_QC_STEP;
-            feed.place += NB_QC_STEP;
 #pragma unroll
             for (int i = 0; i < P; i++)
                 from[i] += step_bytes;
@@ -563,9 +589,9 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
         for (unsigned at_slot = 0; at_slot < (S - 1) * slot_bytes; at_slot += slot_bytes)
             load_step(at_slot);
         if (p.group_steps) {
-            unsigned left = p.group_steps - first % p.group_steps;
+            unsigned left = p.group_steps - first % p.group_steps, step = first;
 #pragma unroll 1
-            do {
+            for (;;) {
                 qg_wait<S - 2>();
                 qg_meet<W>(slice);
                 load_step(spent);
@@ -573,16 +599,17 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
                     k.constants(k.zero);
                 k.step(codes_at + slot, x_at + slot, lane);
                 k.flush(p);
-                if (--left == 0 && load < last + (S - 1)) {
+                if (++step == stop)
+                    break;
+                if (--left == 0) {
                     left = p.group_steps;
-                    k.next_group(p);
                     k.load_group(p);
                 }
                 spent = slot;
                 slot += slot_size;
                 if (slot == ring_size)
                     slot = 0;
-            } while (load < last + (S - 1));
+            }
         }
         qg_wait<0>();
     }
@@ -601,34 +628,32 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
                         mine[(8 * j + q) * pitch + 8 * t] = k.sum[t / 2][j][t % 2 * 2 + q];
     }
     __syncthreads();
-    const unsigned tile = blockIdx.y * gridDim.x + blockIdx.x, threads = blockDim.x, count = rows * C;
-    float *partial = p.partial + (size_t)tile * p.slices * MT * C;
-    for (unsigned i = threadIdx.x; i < count; i += threads) {
-        const unsigned r = i / C, c = i % C;
+    // Sums of the CTA's slices, in their order.
+    auto sum_here = [&](unsigned r, unsigned c) {
         float v = table[r * pitch + c];
-        for (int s = 1; s < slices; s++)
-            v = __fadd_rn(v, table[(s * MT + r) * pitch + c]);
-        if (p.slices > 1)
-            partial[(size_t)blockIdx.z * MT * C + i] = v;
-        else if (n0 + c < p.n)
-            qg_store(p, m0 + r, n0 + c, v);
-    }
-    if (p.slices == 1)
+        for (int i = 1; i < slices; i++)
+            v = __fadd_rn(v, table[(i * MT + r) * pitch + c]);
+        return v;
+    };
+    if (p.slices == 1) {
+        qg_results<C>(p, m0, n0, rows, sum_here);
         return;
+    }
+    const unsigned tile = blockIdx.y * gridDim.x + blockIdx.x;
+    float *partial = p.partial + (size_t)tile * p.slices * MT * C;
+    qg_sums<C>(rows, sum_here, [&](unsigned r, unsigned c, float v) { partial[(blockIdx.z * MT + r) * C + c] = v; });
     __syncthreads();
     if (threadIdx.x == 0)
         asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(order) : "l"(p.arrived + tile) : "memory");
     __syncthreads();
     if (order != p.slices - 1)
         return;
-    for (unsigned i = threadIdx.x; i < count; i += threads) {
-        const unsigned c = i % C;
-        float v = __ldcg(partial + i);
-        for (unsigned s = 1; s < p.slices; s++)
-            v = __fadd_rn(v, __ldcg(partial + (size_t)s * MT * C + i));
-        if (n0 + c < p.n)
-            qg_store(p, m0 + i / C, n0 + c, v);
-    }
+    qg_results<C>(p, m0, n0, rows, [&](unsigned r, unsigned c) {
+        float v = __ldcg(partial + r * C + c);
+        for (unsigned i = 1; i < p.slices; i++)
+            v = __fadd_rn(v, __ldcg(partial + (i * MT + r) * C + c));
+        return v;
+    });
 }
 
 #define QG_KERNEL(bits, name, bf16, mt)                                                                                \
