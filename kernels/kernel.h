@@ -25,6 +25,17 @@ enum {
     NB_NEED_DOTPROD = 1 << 5
 };
 
+/* Needs of OpenCL rows. A row is built with what it needs, so that a lesser row is the other path of the same source. */
+enum {
+    NB_CL_NONE = 0,
+    NB_CL_FP64 = 1 << 0,      /* doubles; else sums are pairs of floats */
+    NB_CL_DIVIDE = 1 << 1,    /* correctly rounded f32 division; else it is made of integers */
+    NB_CL_CPU = 1 << 2,       /* a processor: wide vectors in a work-item, no local memory */
+    NB_CL_FP16 = 1 << 3,      /* half arithmetic */
+    NB_CL_SUBGROUPS = 1 << 4, /* cl_khr_subgroups */
+    NB_CL_DOT = 1 << 5        /* cl_khr_integer_dot_product */
+};
+
 /* Error model: |y - oracle| <= (gamma_K of the accumulator + u_weight) * sum|x||w| + u_out * |y|, with int8 activations
  * adding sum|w| * step / 2. An EXACT row is bit-equal to the oracle. */
 typedef enum nb_accumulator { NB_EXACT, NB_F32_ACC, NB_F64_ACC } nb_accumulator;
@@ -46,7 +57,7 @@ typedef struct nb_kernel {
     nb_op op;
     nb_backend_id backend;
     const char *name;
-    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10; OpenCL: its extension flags */
+    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10; OpenCL: NB_CL_* */
     nb_error_model err;
     nb_cpu_kernel *cpu; /* NULL for other backends */
 } nb_kernel;

@@ -1,6 +1,7 @@
 /* Arguments of each operation. Matrices are row-major; a leading dimension (ld*) is the distance of rows in elements
  * and at least the row's length. [n, k] names shape; f32 is IEEE binary32. Buffers may not overlap unless said.
- * Optional buffers are absent where base is NULL. */
+ * Optional buffers are absent where base is NULL. Data is aligned to its elements, not to more. Where there are no rows or no
+ * columns there is nothing to do, and that is fine. What lies between the rows of a matrix is neither used nor written. */
 #ifndef NB_OPS_H
 #define NB_OPS_H
 
@@ -254,6 +255,61 @@ struct nb_gptq_block_args {
     nb_mem err;           /* out, f32 [cols,n] */
     size_t lderr;
     nb_mem loss; /* in and out, f32 [n] */
+};
+
+/* ---- quantization: coordinate descent ---- */
+
+/* One pass over stored columns first .. first + cols - 1 that lowers L_i = e_i H e_i^T of each row i, e = w - q, q =
+ * (code - zero) * scale, given g = e H. Changing q by d changes L by d H d^T - 2 g . d. A step is taken only where the change
+ * of L, computed in f32, is below 0; g is kept up to date inside the block.
+ *   With params, first each group, of which all columns stand in the block: where not symmetric, zero - 1 and then zero + 1 in
+ *     place of zero, if it is a code, then scale := scale + (g . c) / (c H c^T), c = code - zero, rounded to scale_type;
+ *   then each column in rising order: code := clamp(round((q + g / H[j][j]) / scale + zero)); H[j][j] = 0 is left alone.
+ * Every row is f32 sums in rising order. delta = q after - q before, differences of rounded products. */
+struct nb_descent_block_args {
+    size_t n, k, group, first, cols;
+    nb_mem g; /* f32 [n,k]; only columns of the block are read */
+    size_t ldg;
+    nb_mem h; /* f32 [k,k], symmetric */
+    size_t ldh;
+    unsigned bits;
+    bool symmetric, params;
+    nb_dtype scale_type;
+    nb_mem codes;         /* in and out, u8 [n,k] */
+    nb_mem scales, zeros; /* in and out, f32 [n, ceil(k/group)] */
+    nb_mem g_idx;         /* u32 [k], optional; not with params */
+    nb_mem delta;         /* out, f32 [n,cols] */
+    size_t ldd;
+};
+
+/* dst's row i := src's row i where after[i] is not below before[i]. */
+struct nb_keep_rows_args {
+    size_t rows, row_bytes;
+    nb_mem before, after; /* f32 [rows] */
+    nb_mem src, dst;      /* rows of row_bytes bytes, without gaps */
+};
+
+/* ---- quantization: half-quadratic (HQQ, Badri and Shaji, "Half-Quadratic Quantization of Large Machine Learning Models",
+ * 2023) ---- */
+
+/* Codes, scale and zero point of each group that make sum |w - q|^p small, p = 0.7, by half-quadratic splitting: the scale is
+ * that of the range of the values, and of the zero points that the iteration passes through the one of least sum |w - q| is
+ * kept. From zero = -min / scale, beta = 10, up to `iterations` times, as long as sum |w - q| (in f64) falls:
+ *   c = clamp(round(w / scale + zero)), q = (c - zero) scale, e = w - q,
+ *   d = sign(e) max(0, |e| - |e|^(p-1) / beta)                                                    (shrinkage)
+ *   zero = mean(c - (w - d) / scale), beta *= 1.01.
+ * With float_zeros zero points are real numbers and the range is [min w, max w]; else they are rounded and clamped to the codes
+ * wherever they are made, and the range includes 0. w / scale is w * (1 / scale), 1 / scale rounded. The scale is rounded to
+ * scale_type first; a group without range has scale 1 (or as group_range has it). */
+struct nb_hqq_args {
+    size_t n, k, group;
+    nb_mem w; /* f32 [n,k] */
+    size_t ldw;
+    unsigned bits, iterations;
+    bool float_zeros;
+    nb_dtype scale_type;
+    nb_mem codes;         /* out, u8 [n,k] */
+    nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
 };
 
 /* ---- quantization: channel scales ---- */

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs the Debian packages that are missing; says which. Arguments: what for (build, test, deep, demo). As root, or through sudo.
 set -eu
-build="gcc g++ make cmake pkg-config git libc6-dev libjansson-dev libonig-dev libutf8proc-dev libxxhash-dev"
-test="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libcriterion-dev python3 python3-pip python3-venv unzip ca-certificates"
-deep="valgrind clang-14 libclang-rt-14-dev clang-format-14"
+build="gcc g++ make cmake pkg-config git libc6-dev libjansson-dev libonig-dev libutf8proc-dev libxxhash-dev opencl-c-headers"
+test="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user pocl-opencl-icd ocl-icd-libopencl1 libcriterion-dev python3 python3-pip python3-venv unzip ca-certificates"
+deep="oclgrind valgrind clang-14 libclang-rt-14-dev clang-format-14"
 demo="python3 python3-pip unzip ca-certificates"
 want=""
 for part in "$@"; do

@@ -17,6 +17,7 @@ typedef struct nb_device_options {
     unsigned threads;         /* CPU: workers; 0 = all processors */
     size_t memory_limit;      /* CUDA, OpenCL: bytes that may be allocated; 0 = all */
     const char *kernel_filter; /* comma-separated glob list of row names to leave out, or NULL */
+    const char *cache_dir;     /* OpenCL: folder of program binaries; it is made if need be. NULL: none are kept */
     void *native_context, *native_device; /* CUDA: a caller's CUcontext; OpenCL: cl_context, cl_device_id; else NULL */
     nb_log log;
 } nb_device_options;
@@ -115,6 +116,10 @@ nb_status nb_upload(nb_stream *stream, nb_mem dst, const void *src, size_t bytes
 nb_status nb_download(nb_stream *stream, void *dst, nb_mem src, size_t bytes, nb_err *err);
 nb_status nb_copy(nb_stream *stream, nb_mem dst, nb_mem src, size_t bytes, nb_err *err);
 nb_status nb_fill(nb_stream *stream, nb_mem dst, uint8_t value, size_t bytes, nb_err *err);
+
+/* ---- opencl.c, or opencl_none.c in a build without OpenCL ---- */
+
+extern const nb_backend nb__backend_opencl;
 
 /* ---- cpu.c ---- */
 

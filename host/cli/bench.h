@@ -3,6 +3,8 @@
 #define NB_CLI_BENCH_H
 
 #include "host/backend/backend.h"
+#include "host/cli/opt.h"
+#include "host/model/generate.h"
 
 /* One thing that is timed: a row of kernels.def, a BLAS, or the read bandwidth, on one shape. */
 typedef struct nb_bench_item {
@@ -35,6 +37,18 @@ nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench
  * it is not installed. */
 nb_status nb_bench_peer(const char *peer, unsigned threads, const nb_bench_shape *shape,
                         nb_bench_item *out, nb_err *err);
+
+/* ---- a whole model (bench_model.c) ---- */
+
+typedef struct nb_bench_model_options {
+    const char *path, *device;
+    const nb_opt_list *threads; /* none: all processors */
+    nb_speed_options speed;
+    bool json;
+} nb_bench_model_options;
+
+/* Times the prompt and decoding of a model, and prints a table or JSON. */
+nb_status nb_bench_model(const nb_bench_model_options *options, nb_err *err);
 
 /* ---- results (bench_report.c) ---- */
 

@@ -13,6 +13,17 @@ const nb_cmd *const nb_cmds[] = {
     &nb_cmd_quantize, &nb_cmd_eval, &nb_cmd_generate, &nb_cmd_inspect, &nb_cmd_devices, &nb_cmd_verify, &nb_cmd_bench, NULL,
 };
 
+const char *nb_cli_cache_dir(void) {
+    static char dir[4096];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int len = -1;
+    if (cache && cache[0] == '/')
+        len = snprintf(dir, sizeof dir, "%s/nibble", cache);
+    else if (home && home[0] == '/')
+        len = snprintf(dir, sizeof dir, "%s/.cache/nibble", home);
+    return len > 0 && (size_t)len < sizeof dir ? dir : NULL;
+}
+
 int nb_cli_fail(const nb_err *err) {
     char line[1400];
     nb_err_line(err, line, sizeof line);

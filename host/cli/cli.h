@@ -25,6 +25,10 @@ nb_status nb_cli_json(json_t *object, nb_err *err);
 /* Flushes standard output; NB_E_FAILED where what was printed did not arrive. */
 nb_status nb_cli_flush(nb_err *err);
 
+/* Where programs of the OpenCL backend are kept: nibble/ in $XDG_CACHE_HOME or ~/.cache (XDG base directory specification).
+ * NULL where neither is an absolute path. Static storage. */
+const char *nb_cli_cache_dir(void);
+
 /* SIGINT and SIGTERM ask to stop; a second one ends the process at once with code 130. */
 void nb_cli_catch_signals(void);
 bool nb_cli_stop_asked(void *ctx);

@@ -17,7 +17,8 @@ enum { MAX_ITEMS = 24, MAX_SAMPLES = 256 };
 
 typedef struct options {
     nb_common common;
-    const char *device, *op, *kernel, *peers, *compare;
+    const char *device, *op, *kernel, *peers, *compare, *model, *mode, *embeddings;
+    int64_t prompt, tokens, past;
     nb_opt_list shapes, rows, threads;
     int64_t bits, group, samples, ring, sample_ms;
     bool cpu_time;
@@ -229,7 +230,7 @@ static nb_status run_bench(const options *o, nb_err *err) {
         nb_device *device = NULL;
         if (o->threads.count)
             NB_GO(nb_parse_int("--threads", o->threads.items[t], 1, 1024, &threads, err));
-        nb_device_options device_options = {.threads = (unsigned)threads};
+        nb_device_options device_options = {.threads = (unsigned)threads, .cache_dir = nb_cli_cache_dir()};
         NB_GO(nb_device_open(o->device, &device_options, &device, err));
         status = nb_stream_new(device, &b.stream, err);
         if (status == NB_OK)
@@ -276,6 +277,18 @@ static const nb_opt opts[] = {
      "least length of a sample (10)"},
     {"cpu-time", 0, NB_OPT_FLAG, offsetof(options, cpu_time), NULL, NULL, 0, 0,
      "count processor time instead of time: for one thread on a machine that others use as well"},
+    {"model", 0, NB_OPT_STR, offsetof(options, model), "MODEL", NULL, 0, 0,
+     "time a whole model instead: tokens a second of a prompt, and of decoding"},
+    {"prompt", 0, NB_OPT_INT, offsetof(options, prompt), "N", NULL, 0, 1 << 20,
+     "with --model: tokens of the prompt, 0 for none (512)"},
+    {"tokens", 0, NB_OPT_INT, offsetof(options, tokens), "N", NULL, 0, 1 << 20,
+     "with --model: tokens to decode, 0 for none (128)"},
+    {"past", 0, NB_OPT_INT, offsetof(options, past), "N", NULL, 0, 1 << 20,
+     "with --model: decode after so many tokens (0)"},
+    {"mode", 0, NB_OPT_CHOICE, offsetof(options, mode), NULL, "exact|fast", 0, 0,
+     "with --model: packed weights in f32, or with activations in 8 bits (fast)"},
+    {"embeddings", 0, NB_OPT_CHOICE, offsetof(options, embeddings), NULL, "f16|q8", 0, 0,
+     "with --model: output head as stored, or as 8-bit rows (q8 where fast, else f16)"},
     {"compare", 0, NB_OPT_STR, offsetof(options, compare), "OLD,NEW", NULL, 0, 0,
      "compare two files that --json wrote, and measure nothing"},
 };
@@ -290,12 +303,31 @@ static nb_status compare(const char *pair, nb_err *err) {
     return nb_bench_compare(before, pair + len + 1, err);
 }
 
+static nb_status model(const options *o, nb_err *err) {
+    bool fast = !strcmp(o->mode, "fast"), q8 = o->embeddings ? !strcmp(o->embeddings, "q8") : fast;
+    nb_bench_model_options m = {
+        .path = o->model,
+        .device = o->device,
+        .threads = &o->threads,
+        .json = o->common.json,
+        .speed = {.prompt = (size_t)o->prompt,
+                  .tokens = (size_t)o->tokens,
+                  .past = (size_t)o->past,
+                  .samples = (size_t)o->samples,
+                  .mode = fast ? NB_GEMM_FAST : NB_GEMM_EXACT,
+                  .embeddings = q8 ? NB_EMBEDDINGS_Q8 : NB_EMBEDDINGS_STORED}};
+    return nb_bench_model(&m, err);
+}
+
 static int run(int argc, char **argv) {
     options o = {.common.progress = "auto",
                  .device = "cpu",
                  .op = "qgemm*",
                  .kernel = "*",
                  .peers = "",
+                 .mode = "fast",
+                 .prompt = 512,
+                 .tokens = 128,
                  .bits = 4,
                  .group = 128,
                  .samples = 15,
@@ -306,7 +338,9 @@ static int run(int argc, char **argv) {
     if (done)
         return code;
     nb_err err = {0};
-    nb_status status = o.compare ? compare(o.compare, &err) : run_bench(&o, &err);
+    nb_status status = o.compare ? compare(o.compare, &err)
+                       : o.model ? model(&o, &err)
+                                 : run_bench(&o, &err);
     if (status == NB_OK)
         status = nb_cli_flush(&err);
     return status == NB_OK ? 0 : nb_cli_fail(&err);
@@ -317,6 +351,8 @@ static const char *const examples[] = {
     "nibble bench --shape 4096x4096 --ring 256M -j 1",
     "# GEMM beside OpenBLAS",
     "nibble bench --shape 4096x4096 -m 512 --peers openblas",
+    "# a whole model: prompt and decoding",
+    "nibble bench --model SmolLM2-w4 -j 1 -j 2",
     "nibble bench --compare before.json,after.json",
     NULL,
 };

@@ -13,7 +13,7 @@
 
 typedef struct eval_values {
     nb_common common;
-    const char *text, *reference, *logits, *protocol, *device, *kernel_filter;
+    const char *text, *reference, *logits, *protocol, *mode, *embeddings, *device, *kernel_filter;
     int64_t seq_len, max_tokens, threads;
 } eval_values;
 
@@ -26,6 +26,8 @@ static const nb_opt opts[] = {
     {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 2, 1000000, "tokens in a window (default 1024)"},
     {"max-tokens", 0, NB_OPT_INT, AT(max_tokens), "N", NULL, 0, INT64_MAX, "use only the first N tokens of the text; 0: all (default 0)"},
     {"protocol", 0, NB_OPT_CHOICE, AT(protocol), NULL, "hf|llama.cpp", 0, 0, "hf: all targets of each window; llama.cpp: those of its second half (default hf)"},
+    {"mode", 0, NB_OPT_CHOICE, AT(mode), NULL, "exact|fast", 0, 0, "packed weights: exact computes in f32, fast with activations in 8 bits (default exact)"},
+    {"embeddings", 0, NB_OPT_CHOICE, AT(embeddings), NULL, "f16|q8", 0, 0, "output head: f16: as the file stores it, q8: as 8-bit rows in groups of 32 (default f16)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
     {"threads", 'j', NB_OPT_INT, AT(threads), "T", NULL, 0, 1024, "threads; 0: one per processor (default 0)"},
     {"kernel", 0, NB_OPT_STR, AT(kernel_filter), "GLOBS", NULL, 0, 0, "leave these kernels out (comma-separated globs), for finding faults"},
@@ -136,9 +138,12 @@ static nb_status print_result(const eval_values *v, const nb_eval_result *r, jso
 
 static nb_status execute(const eval_values *v, const char *path, nb_err *err) {
     nb_progress progress = nb_progress_new(&v->common, "evaluating", "window");
-    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .log = nb_progress_log(&progress)};
+    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(),
+                           .log = nb_progress_log(&progress)};
     nb_eval_options eo = {.seq_len = (size_t)v->seq_len,
                           .protocol = strcmp(v->protocol, "hf") ? NB_PROTOCOL_LLAMACPP : NB_PROTOCOL_HF,
+                          .mode = strcmp(v->mode, "fast") ? NB_GEMM_EXACT : NB_GEMM_FAST,
+                          .embeddings = strcmp(v->embeddings, "q8") ? NB_EMBEDDINGS_STORED : NB_EMBEDDINGS_Q8,
                           .progress = on_progress,
                           .ctx = &progress};
     nb_model *model = NULL, *reference = NULL;
@@ -174,7 +179,8 @@ out:
 }
 
 static int run(int argc, char **argv) {
-    eval_values v = {.common.progress = "auto", .protocol = "hf", .device = "auto", .seq_len = 1024};
+    eval_values v = {.common.progress = "auto", .protocol = "hf", .mode = "exact", .embeddings = "f16", .device = "auto",
+                     .seq_len = 1024};
     const char *model = NULL;
     bool done;
     int code;

@@ -10,7 +10,7 @@
 
 typedef struct generate_values {
     nb_common common;
-    const char *prompt, *device, *mode, *kernel_filter;
+    const char *prompt, *device, *mode, *embeddings, *kernel_filter;
     int64_t count, top_k, seed, threads;
     double temperature, top_p;
     bool ignore_eos;
@@ -27,6 +27,7 @@ static const nb_opt opts[] = {
     {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "the same seed gives the same text (default 0)"},
     {"ignore-eos", 0, NB_OPT_FLAG, AT(ignore_eos), NULL, NULL, 0, 0, "go on after an end of text"},
     {"mode", 0, NB_OPT_CHOICE, AT(mode), NULL, "exact|fast", 0, 0, "packed weights: exact computes in f32, fast with activations in 8 bits (default exact)"},
+    {"embeddings", 0, NB_OPT_CHOICE, AT(embeddings), NULL, "f16|q8", 0, 0, "output head: f16: as the file stores it, q8: as 8-bit rows in groups of 32 (default: q8 with --mode fast, else f16)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
     {"threads", 'j', NB_OPT_INT, AT(threads), "T", NULL, 0, 1024, "threads; 0: one per processor (default 0)"},
     {"kernel", 0, NB_OPT_STR, AT(kernel_filter), "GLOBS", NULL, 0, 0, "leave these kernels out (comma-separated globs), for finding faults"},
@@ -95,6 +96,8 @@ static nb_status write_text(const generate_values *v, const nb_model *model, nb_
                                            .seed = (uint64_t)v->seed},
                               .mode = strcmp(v->mode, "fast") ? NB_GEMM_EXACT : NB_GEMM_FAST,
                               .token = on_token};
+    bool fast = go.mode == NB_GEMM_FAST && stream->device->chosen[NB_OP_qgemm_i8];
+    go.embeddings = (v->embeddings ? !strcmp(v->embeddings, "q8") : fast) ? NB_EMBEDDINGS_Q8 : NB_EMBEDDINGS_STORED;
     nb_tokenizer *tok = NULL;
     nb_ids ids = {0};
     nb_generate_result result;
@@ -128,7 +131,8 @@ out:
 
 static nb_status execute(const generate_values *v, const char *path, nb_err *err) {
     nb_progress progress = nb_progress_new(&v->common, "writing", "token");
-    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .log = nb_progress_log(&progress)};
+    nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(),
+                           .log = nb_progress_log(&progress)};
     nb_model *model = NULL;
     nb_device *device = NULL;
     nb_stream *stream = NULL;

@@ -13,7 +13,7 @@
 typedef struct quantize_values {
     nb_common common;
     const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *kernel_filter;
-    int64_t bits, samples, seq_len, seed, threads, shard_bytes;
+    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent;
     double damp, asym_calib;
     bool symmetric, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
@@ -23,7 +23,7 @@ typedef struct quantize_values {
 /* clang-format off */
 static const nb_opt opts[] = {
     {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write; it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other (default gptq)"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other (default gptq)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: most engines load it (default)"},
@@ -36,6 +36,7 @@ static const nb_opt opts[] = {
     {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "seed of the draw of windows and of self-written text (default 0)"},
     {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01)"},
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
+    {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
     {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq, or awq (4 bits; the one in which engines load zero points) (default gptq)"},
     {"checkpoint-format", 0, NB_OPT_CHOICE, AT(checkpoint_format), NULL, "gptq|gptq_v2", 0, 0, "which form of the zero points: v1 stores zero - 1 (default: gptq for --sym, gptq_v2 for --asym)"},
@@ -90,9 +91,9 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
         return nb_fail_at(err, NB_E_USAGE, NULL, "--bits", "is %lld, expected 2, 3, 4 or 8", (long long)v->bits);
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
-                          .kernel_filter = v->kernel_filter, .bits = (unsigned)v->bits, .symmetric = v->symmetric,
+                          .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
-                          .damp = v->damp, .asym_calib = v->asym_calib, .samples = (size_t)v->samples,
+                          .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,

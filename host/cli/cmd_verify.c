@@ -15,22 +15,6 @@ typedef struct options {
     int64_t threads;
 } options;
 
-nb_verify_fn *nb_verify_of(nb_op op) {
-    switch (op) {
-    case NB_OP_qgemm:
-    case NB_OP_qgemm_i8:
-        return nb_verify_packed;
-    case NB_OP_matmul:
-    case NB_OP_linear:
-        return nb_verify_product;
-    case NB_OP_rtn:
-    case NB_OP_dequant:
-        return nb_verify_codes;
-    default:
-        return NULL;
-    }
-}
-
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -69,20 +53,19 @@ static void say(report *r, const nb_kernel *row, const nb_verify *v, const char 
 
 static nb_status verify_row(report *r, nb_stream *stream, const nb_kernel *row, nb_err *err) {
     nb_device *device = stream->device;
-    nb_verify_fn *check = nb_verify_of(row->op);
     if (!device->backend->can_run(device, row)) {
         r->skipped++;
         say(r, row, NULL, "skipped", "this device cannot run it", 0);
         return NB_OK;
     }
-    if (!check) {
+    if (!nb_check_of(row->op)) {
         r->unchecked++;
         say(r, row, NULL, "no check", "the operation has none here; unit tests cover it", 0);
         return NB_OK;
     }
     nb_verify v = {.stream = stream, .full = r->o->full};
     double start = now();
-    nb_status status = check(&v, row, err);
+    nb_status status = nb_verify_row(&v, row, err);
     if (status == NB_E_UNSUPPORTED && v.cases == 0) {
         r->unchecked++;
         say(r, row, NULL, "no check", err ? err->text : NULL, 0);
@@ -96,7 +79,7 @@ static nb_status verify_row(report *r, nb_stream *stream, const nb_kernel *row, 
 }
 
 static nb_status verify_all(const options *o, report *r, nb_err *err) {
-    nb_device_options device_options = {.threads = (unsigned)o->threads};
+    nb_device_options device_options = {.threads = (unsigned)o->threads, .cache_dir = nb_cli_cache_dir()};
     nb_device *device;
     nb_stream *stream = NULL;
     size_t count, seen = 0;

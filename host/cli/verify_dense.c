@@ -1,192 +1,176 @@
-/* Dense products against sums in f64; conversions between codes and floats bit for bit. */
+/* Checks of dense products. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "host/base/alloc.h"
-#include "host/base/random.h"
 #include "host/base/size.h"
 #include "host/cli/verify.h"
-
-static nb_status random_floats(size_t count, uint64_t seed, float **out, nb_err *err) {
-    nb_random r = nb_random_seed(seed);
-    NB_TRY(nb_calloc(count, sizeof **out, "random numbers", out, err));
-    for (size_t i = 0; i < count; i++)
-        (*out)[i] = nb_random_f32(&r) - 0.5f;
-    return NB_OK;
-}
-
-/* Buffers of a case on the device, and their copies here. */
-typedef struct buffers {
-    nb_guarded a, b, c, d;
-    float *ha, *hb, *hc, *hd;
-} buffers;
-
-static void buffers_free(nb_device *device, buffers *t) {
-    nb_guarded_free(device, &t->a);
-    nb_guarded_free(device, &t->b);
-    nb_guarded_free(device, &t->c);
-    nb_guarded_free(device, &t->d);
-    nb_free(t->ha);
-    nb_free(t->hb);
-    nb_free(t->hc);
-    nb_free(t->hd);
-}
-
-static nb_status put(nb_verify *v, const void *host, size_t bytes, nb_guarded *g, nb_err *err) {
-    NB_TRY(nb_guarded_new(v->stream->device, bytes, 4, g, err));
-    return nb_upload(v->stream, g->mem, host, bytes, err);
-}
-
-/* ---- matmul and linear ---- */
 
 typedef struct dims {
     size_t m, n, k;
 } dims;
 
-static nb_status product_case(nb_verify *v, const nb_kernel *row, dims d, bool trans_a,
-                              bool trans_b, nb_err *err) {
-    buffers t = {0};
-    nb_status status;
-    NB_GO(random_floats(d.m * d.k, 1, &t.ha, err));
-    NB_GO(random_floats(d.n * d.k, 2, &t.hb, err));
-    NB_GO(random_floats(d.m * d.n, 3, &t.hc, err));
-    NB_GO(put(v, t.ha, d.m * d.k * 4, &t.a, err));
-    NB_GO(put(v, t.hb, d.n * d.k * 4, &t.b, err));
-    NB_GO(nb_guarded_new(v->stream->device, d.m * d.n * 4, 4, &t.c, err));
-    struct nb_matmul_args mm = {.m = d.m,
-                                .n = d.n,
-                                .k = d.k,
-                                .a = t.a.mem,
-                                .b = t.b.mem,
-                                .c = t.c.mem,
-                                .ldc = d.n,
-                                .lda = trans_a ? d.m : d.k,
-                                .ldb = trans_b ? d.k : d.n,
-                                .trans_a = trans_a,
-                                .trans_b = trans_b,
-                                .alpha = 1.0f};
-    struct nb_linear_args lin = {.m = d.m,
-                                 .n = d.n,
-                                 .k = d.k,
-                                 .x = t.a.mem,
-                                 .w = t.b.mem,
-                                 .y = t.c.mem,
-                                 .ldx = d.k,
-                                 .ldy = d.n,
-                                 .w_type = NB_F32};
-    NB_GO(nb_launch_row(v->stream, row, row->op == NB_OP_matmul ? (const void *)&mm : &lin, err));
-    NB_GO(nb_download(v->stream, t.hc, t.c.mem, d.m * d.n * 4, err));
-    NB_GO(nb_sync(v->stream, err));
-    v->cases++;
-    double gamma = (double)(d.k + 4) * 0x1p-24 * 1.001;
-    for (size_t i = 0; i < d.m; i++)
-        for (size_t j = 0; j < d.n; j++) {
-            double sum = 0, mag = 0;
-            for (size_t l = 0; l < d.k; l++) {
-                double x = (double)t.ha[trans_a ? l * d.m + i : i * d.k + l] *
-                           (double)t.hb[trans_b ? j * d.k + l : l * d.n + j];
-                sum += x;
-                mag += fabs(x);
-            }
-            double got = (double)t.hc[i * d.n + j];
-            if (!nb_verify_count(v, fabs(got - sum), gamma * mag))
-                nb_verify_wrong(v, "m %zu n %zu k %zu: c[%zu][%zu] is %.9g, not %.9g", d.m, d.n,
-                                d.k, i, j, got, sum);
-        }
-    if (!nb_guarded_intact(&t.c))
-        nb_verify_wrong(v, "m %zu n %zu k %zu: written beyond C", d.m, d.n, d.k);
-out:
-    buffers_free(v->stream->device, &t);
-    return status;
+/* At, below, above and at multiples of the tiles: 4x8, 6x16 and 14x32 on the CPU with slabs of 256 columns, 8 to 128 wide
+ * elsewhere; then those that cost more. */
+static const dims products[] = {
+    {1, 1, 1},     {6, 16, 256},   {14, 32, 257}, {15, 33, 40},   {5, 300, 31},  {3, 17, 1000},
+    {510, 9, 20},  {70, 257, 130}, {0, 5, 7},     {4, 0, 9},      {4, 8, 8},     {7, 15, 16},
+    {16, 16, 16},  {17, 31, 33},   {64, 64, 64},  {65, 63, 127},  {128, 128, 8}, {129, 127, 65},
+    {2, 64, 2049}, {13, 47, 255},  {256, 256, 96}, {255, 513, 70}, {300, 200, 600},
+};
+enum { PRODUCTS = NB_COUNT_OF(products), PRODUCTS_NOW = PRODUCTS - 3 };
+
+/* Both transpositions of both operands, with alpha and beta, padded rows, and each filling. */
+static nb_status make_matmul(nb_case *c, size_t index, nb_err *err) {
+    struct nb_matmul_args *a = &c->args.matmul;
+    dims d = products[index / 4];
+    nb_filling fill = (nb_filling)(index / 3 % NB_FILL_COUNT);
+    size_t pad = index % 5;
+    *a = (struct nb_matmul_args){.m = d.m, .n = d.n, .k = d.k, .trans_a = index & 1, .trans_b = index & 2};
+    a->alpha = index % 3 ? 1.0f : -0.75f;
+    a->beta = index % 7 == 1 ? 1.0f : index % 7 == 4 ? 0.5f : 0.0f;
+    a->lower = d.m == d.n && index % 4 == 2;
+    a->lda = (a->trans_a ? d.m : d.k) + pad;
+    a->ldb = (a->trans_b ? d.k : d.n) + 3 * pad;
+    a->ldc = d.n + 2 * pad;
+    snprintf(c->text, sizeof c->text, "m %zu n %zu k %zu, A%s B%s, alpha %g, beta %g%s, %s", d.m, d.n, d.k,
+             a->trans_a ? "^T" : "", a->trans_b ? "^T" : "", (double)a->alpha, (double)a->beta, a->lower ? ", lower" : "",
+             nb_filling_name(fill));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->a, a->trans_a ? d.k : d.m, a->trans_a ? d.m : d.k, a->lda, fill, "A", NULL,
+                          err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->b, a->trans_b ? d.n : d.k, a->trans_b ? d.k : d.n, a->ldb, NB_FILL_RANDOM,
+                          "B", NULL, err));
+    if (a->beta == 0.0f)
+        return nb_case_add(c, NB_ROLE_BOUNDED, &a->c, NB_F32, d.m, d.n, a->ldc, "C", NULL, err);
+    return nb_case_floats(c, NB_ROLE_BOUNDED, &a->c, d.m, d.n, a->ldc, NB_FILL_RANDOM, "C", NULL, err);
 }
 
-nb_status nb_verify_product(nb_verify *v, const nb_kernel *row, nb_err *err) {
-    static const dims cases[] = {{1, 1, 1},    {6, 16, 256},  {14, 32, 257}, {15, 33, 40},
-                                 {5, 300, 31}, {3, 17, 1000}, {510, 9, 20},  {70, 257, 130}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (int f = 0; f < (row->op == NB_OP_matmul ? 4 : 1); f++)
-            NB_TRY(product_case(v, row, cases[i], f & 1, row->op == NB_OP_linear || (f & 2), err));
-    return NB_OK;
+static void matmul_last_term(nb_any_args *a) {
+    a->matmul.k--;
+}
+static void matmul_last_column(nb_any_args *a) {
+    a->matmul.n -= a->matmul.n > 0;
+}
+static void matmul_last_row(nb_any_args *a) {
+    a->matmul.m -= a->matmul.m > 0;
+}
+static void matmul_alpha(nb_any_args *a) {
+    a->matmul.alpha = 1.0f;
+}
+static void matmul_beta(nb_any_args *a) {
+    a->matmul.beta = 0.0f;
+}
+static void matmul_packed_rows(nb_any_args *a) {
+    a->matmul.lda = a->matmul.trans_a ? a->matmul.m : a->matmul.k;
 }
 
-/* ---- rtn and dequant ---- */
+NB_CHECK_ORACLE(matmul)
+const nb_check nb_check_matmul = {
+    .cases = PRODUCTS_NOW * 4,
+    .full_cases = (PRODUCTS - PRODUCTS_NOW) * 4,
+    .make = make_matmul,
+    .oracle = oracle_matmul,
+    .faults = (const nb_arg_fault[]){{"without the last term of the sum", matmul_last_term},
+                                     {"without the last column", matmul_last_column},
+                                     {"without the last row", matmul_last_row},
+                                     {"without alpha", matmul_alpha},
+                                     {"without beta", matmul_beta},
+                                     {"rows of A taken as packed", matmul_packed_rows},
+                                     {NULL, NULL}},
+};
 
-typedef struct code_case {
-    size_t n, k, group;
-    unsigned bits;
-} code_case;
+/* ---- linear ---- */
 
-static uint8_t round_code(float w, float scale, float zero, unsigned bits) {
-    float top = (float)((1u << bits) - 1u), q = rintf(w / scale) + zero;
-    return (uint8_t)(q < 0.0f ? 0.0f : q > top ? top : q);
-}
+static const nb_dtype weight_types[] = {NB_F32, NB_F16, NB_BF16, NB_Q8_0, NB_Q4_0, NB_Q4_K, NB_Q6_K};
+enum { TYPES = NB_COUNT_OF(weight_types) };
 
-/* rtn on random values and scales, then dequant of its codes: both bit for bit. */
-static nb_status codes_case(nb_verify *v, const nb_kernel *row, code_case c, nb_err *err) {
-    buffers t = {0};
-    nb_guarded out = {0};
-    uint8_t *codes = NULL;
-    size_t groups = nb_ceil_div(c.k, c.group), count = c.n * c.k;
-    nb_status status;
-    bool rtn = row->op == NB_OP_rtn;
-    NB_GO(random_floats(count, 4, &t.ha, err));
-    NB_GO(random_floats(c.n * groups, 5, &t.hb, err));
-    NB_GO(random_floats(c.n * groups, 6, &t.hc, err));
-    NB_GO(nb_calloc(count, 1, "codes", &codes, err));
-    for (size_t i = 0; i < c.n * groups; i++) {
-        t.hb[i] = 0.01f + fabsf(t.hb[i]) / 4;
-        t.hc[i] = (float)((1u << c.bits) / 2);
+/* Bytes that are codes, and scales of blocks of about 1/100: an f16 first in each block of the types above but Q6_K, whose
+ * scale is last. */
+static void fill_blocks(nb_case *c, nb_dtype type, size_t blocks, unsigned char *p) {
+    size_t size = nb_dtype_get(type)->block_bytes;
+    for (size_t b = 0; b < blocks; b++, p += size) {
+        uint16_t scale = nb_f32_to_f16(0.01f + 0.01f * nb_random_f32(&c->random));
+        for (size_t i = 0; i < size; i++)
+            p[i] = (unsigned char)nb_random_u32(&c->random);
+        memcpy(type == NB_Q6_K ? p + size - 2 : p, &scale, sizeof scale);
+        if (type == NB_Q4_K)
+            memcpy(p + 2, &scale, sizeof scale);
     }
-    for (size_t i = 0; i < count; i++)
-        codes[i] = round_code(t.ha[i], t.hb[i / c.k * groups + i % c.k / c.group],
-                              t.hc[i / c.k * groups + i % c.k / c.group], c.bits);
-    NB_GO(rtn ? put(v, t.ha, count * 4, &t.a, err) : put(v, codes, count, &t.a, err));
-    NB_GO(put(v, t.hb, c.n * groups * 4, &t.b, err));
-    NB_GO(put(v, t.hc, c.n * groups * 4, &t.c, err));
-    NB_GO(nb_guarded_new(v->stream->device, count * (rtn ? 1 : 4), 4, &out, err));
-    struct nb_rtn_args r = {.n = c.n,
-                            .k = c.k,
-                            .group = c.group,
-                            .w = t.a.mem,
-                            .ldw = c.k,
-                            .bits = c.bits,
-                            .scales = t.b.mem,
-                            .zeros = t.c.mem,
-                            .codes = out.mem};
-    struct nb_dequant_args d = {.n = c.n,
-                                .k = c.k,
-                                .group = c.group,
-                                .codes = t.a.mem,
-                                .scales = t.b.mem,
-                                .zeros = t.c.mem,
-                                .w = out.mem,
-                                .ldw = c.k};
-    NB_GO(nb_launch_row(v->stream, row, rtn ? (const void *)&r : &d, err));
-    NB_GO(nb_calloc(count, 4, "results", &t.hd, err));
-    NB_GO(nb_download(v->stream, t.hd, out.mem, count * (rtn ? 1 : 4), err));
-    NB_GO(nb_sync(v->stream, err));
-    v->cases++;
+}
+
+static void fill_plain(nb_case *c, nb_dtype type, size_t count, unsigned char *p) {
     for (size_t i = 0; i < count; i++) {
-        size_t g = i / c.k * groups + i % c.k / c.group;
-        float want = ((float)codes[i] - t.hc[g]) * t.hb[g];
-        bool same = rtn ? ((uint8_t *)t.hd)[i] == codes[i] : !memcmp(&t.hd[i], &want, 4);
-        if (!same)
-            nb_verify_wrong(v, "n %zu k %zu, %u bits, group %zu: element %zu differs", c.n, c.k,
-                            c.bits, c.group, i);
+        float f = nb_random_f32(&c->random) - 0.5f;
+        uint16_t h = type == NB_F16 ? nb_f32_to_f16(f) : nb_f32_to_bf16(f);
+        if (type == NB_F32)
+            memcpy(p + 4 * i, &f, sizeof f);
+        else
+            memcpy(p + 2 * i, &h, sizeof h);
     }
-    if (!nb_guarded_intact(&out))
-        nb_verify_wrong(v, "n %zu k %zu: written beyond the output", c.n, c.k);
-out:
-    nb_guarded_free(v->stream->device, &out);
-    nb_free(codes);
-    buffers_free(v->stream->device, &t);
-    return status;
 }
 
-nb_status nb_verify_codes(nb_verify *v, const nb_kernel *row, nb_err *err) {
-    static const code_case cases[] = {
-        {1, 1, 1, 4}, {16, 64, 32, 4}, {17, 65, 32, 3}, {3, 100, 100, 8}, {33, 129, 16, 2}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        NB_TRY(codes_case(v, row, cases[i], err));
-    return NB_OK;
+static nb_status make_linear(nb_case *c, size_t index, nb_err *err) {
+    struct nb_linear_args *a = &c->args.linear;
+    dims d = products[index / TYPES];
+    nb_dtype type = weight_types[index % TYPES];
+    const nb_dtype_info *t = nb_dtype_get(type);
+    nb_filling fill = (nb_filling)(index / 3 % NB_FILL_COUNT);
+    unsigned char *w = NULL;
+    float *bias = NULL;
+    d.k = nb_ceil_div(d.k, t->block_elems) * t->block_elems;
+    size_t blocks = d.n * (d.k / t->block_elems);
+    *a = (struct nb_linear_args){.m = d.m, .n = d.n, .k = d.k, .w_type = type, .accumulate = index % 3 == 1};
+    a->ldx = d.k + index % 4;
+    a->ldy = d.n + index % 3;
+    snprintf(c->text, sizeof c->text, "m %zu n %zu k %zu, weights %s%s%s, %s", d.m, d.n, d.k, t->name,
+             index % 2 ? ", bias" : "", a->accumulate ? ", accumulate" : "", nb_filling_name(fill));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->x, d.m, d.k, a->ldx, fill, "X", NULL, err));
+    NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->w, NB_U8, 1, blocks * t->block_bytes, blocks * t->block_bytes, "W", &w, err));
+    if (t->block_elems > 1)
+        fill_blocks(c, type, blocks, w);
+    else
+        fill_plain(c, type, blocks, w);
+    if (index % 2) { /* one more, which nothing may read */
+        NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->bias, NB_F32, 1, d.n + 1, d.n + 1, "bias", &bias, err));
+        nb_case_fill(c, bias, 1, d.n, d.n, NB_FILL_RANDOM);
+    }
+    if (a->accumulate)
+        return nb_case_floats(c, NB_ROLE_BOUNDED, &a->y, d.m, d.n, a->ldy, NB_FILL_RANDOM, "Y", NULL, err);
+    return nb_case_add(c, NB_ROLE_BOUNDED, &a->y, NB_F32, d.m, d.n, a->ldy, "Y", NULL, err);
 }
+
+static void linear_last_column(nb_any_args *a) {
+    a->linear.n -= a->linear.n > 0;
+}
+static void linear_last_row(nb_any_args *a) {
+    a->linear.m -= a->linear.m > 0;
+}
+static void linear_bias(nb_any_args *a) {
+    a->linear.bias = (nb_mem){0};
+}
+static void linear_bias_index(nb_any_args *a) {
+    if (a->linear.bias.base)
+        a->linear.bias = nb_mem_at(a->linear.bias, sizeof(float));
+}
+static void linear_accumulate(nb_any_args *a) {
+    a->linear.accumulate = false;
+}
+static void linear_type(nb_any_args *a) {
+    if (a->linear.w_type == NB_F16)
+        a->linear.w_type = NB_BF16;
+}
+
+NB_CHECK_ORACLE(linear)
+const nb_check nb_check_linear = {
+    .cases = PRODUCTS_NOW * TYPES,
+    .full_cases = (PRODUCTS - PRODUCTS_NOW) * TYPES,
+    .make = make_linear,
+    .oracle = oracle_linear,
+    .faults = (const nb_arg_fault[]){{"without the last column", linear_last_column},
+                                     {"without the last row", linear_last_row},
+                                     {"without the bias", linear_bias},
+                                     {"the next column's bias", linear_bias_index},
+                                     {"without what was there", linear_accumulate},
+                                     {"another type of weights", linear_type},
+                                     {NULL, NULL}},
+};

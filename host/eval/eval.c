@@ -67,7 +67,7 @@ static nb_status run_blocks(job *j, side *s, size_t count, nb_err *err) {
     NB_TRY(nb_forward_embed(s->forward, j->tokens, count * j->seq_len, s->hidden, err));
     for (size_t layer = 0; layer < hp->layers; layer++) {
         nb_block block;
-        NB_TRY(nb_block_load(s->model, j->stream, layer, &block, err));
+        NB_TRY(nb_block_load_joined(s->model, j->stream, layer, &block, err));
         nb_status status = NB_OK;
         for (size_t w = 0; w < count && status == NB_OK; w += chunk)
             status = nb_forward_block(s->forward, &block, nb_mem_at(s->hidden, w * j->seq_len * hp->hidden * sizeof(float)),
@@ -130,7 +130,8 @@ static nb_status setup_side(job *j, side *s, const nb_model *model, nb_err *err)
     return nb_alloc_array(j->device, j->logit_rows * hp->vocab, sizeof(float), &s->logits, err);
 }
 
-static nb_status setup(job *j, const nb_model *model, const nb_model *reference, nb_err *err) {
+static nb_status setup(job *j, const nb_model *model, const nb_model *reference, const nb_eval_options *options,
+                       nb_err *err) {
     size_t tokens;
     if (!nb_mul(j->batch, j->seq_len, &tokens))
         return nb_fail_memory(err, SIZE_MAX, "windows");
@@ -144,6 +145,8 @@ static nb_status setup(job *j, const nb_model *model, const nb_model *reference,
     NB_TRY(nb_alloc_array(j->device, j->logit_rows, sizeof(int32_t), &j->agree, err));
     NB_TRY(setup_side(j, &j->sides[0], model, err));
     j->n_sides = 1;
+    nb_forward_set_mode(j->sides[0].forward, options->mode);
+    NB_TRY(nb_forward_set_embeddings(j->sides[0].forward, options->embeddings, err));
     if (!reference)
         return NB_OK;
     j->n_sides = 2;
@@ -202,7 +205,7 @@ nb_status nb_eval_run(const nb_model *model, const nb_model *reference, nb_strea
     j.windows = count / window_step(&j);
     j.batch = nb_min(nb_max(BATCH_TOKENS / j.seq_len, 1), j.windows);
     NB_TRY(check(&j, model, reference, count, err));
-    nb_status status = setup(&j, model, reference, err);
+    nb_status status = setup(&j, model, reference, options, err);
     if (status == NB_OK)
         status = run(&j, options, start, err);
     if (status == NB_OK)

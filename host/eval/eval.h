@@ -12,6 +12,8 @@ typedef struct nb_eval_options {
     size_t seq_len;      /* window; 1024 */
     size_t max_tokens;   /* stop after so many tokens of text; 0 = all */
     nb_protocol protocol;
+    nb_gemm_mode mode;        /* of the model's packed weights and head; the reference always runs as it is stored, in f32 */
+    nb_embeddings embeddings;
     /* Called after each batch of windows; may be NULL. Returning false stops with NB_E_INTERRUPTED. */
     bool (*progress)(void *ctx, size_t done, size_t total, double seconds);
     void *ctx;

@@ -32,7 +32,7 @@ static nb_status run_blocks(job *j, const int32_t *ids, nb_err *err) {
     NB_TRY(nb_forward_embed(j->forward, ids, j->count, j->hidden, err));
     for (size_t layer = 0; layer < layers; layer++) {
         nb_block block;
-        NB_TRY(nb_block_load(j->model, j->stream, layer, &block, err));
+        NB_TRY(nb_block_load_joined(j->model, j->stream, layer, &block, err));
         nb_status status = nb_forward_block(j->forward, &block, j->hidden, 1, j->count, NULL, 0, err);
         if (status == NB_OK)
             status = nb_sync(j->stream, err);

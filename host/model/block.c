@@ -105,26 +105,111 @@ static nb_status check_layer(const nb_model *m, size_t layer, nb_err *err) {
     return NB_OK;
 }
 
-static nb_status load_parts(const nb_model *m, nb_stream *stream, nb_block *b, nb_err *err) {
-    NB_TRY(check_layer(m, b->layer, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].attn_norm, &b->attn_norm, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].mlp_norm, &b->mlp_norm, err));
-    for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
-        NB_TRY(load_linear(m, stream, b->layer, lin, &b->lin[lin], err));
+/* ---- joined linears ---- */
+
+enum { MAX_JOINED = 3 };
+
+static const struct {
+    size_t count;
+    nb_lin lins[MAX_JOINED];
+} joints[NB_JOINT_COUNT] = {
+    [NB_JOINT_QKV] = {3, {NB_LIN_Q, NB_LIN_K, NB_LIN_V}},
+    [NB_JOINT_GATE_UP] = {2, {NB_LIN_GATE, NB_LIN_UP}},
+};
+
+/* Can one packed weight hold both, row under row? */
+static bool same_form(const nb_qtensor *a, const nb_qtensor *b) {
+    return a->k == b->k && a->bits == b->bits && a->group_size == b->group_size && a->symmetric == b->symmetric &&
+           a->float_zeros == b->float_zeros && a->scale_type == b->scale_type && !a->g_idx && !b->g_idx &&
+           nb_packed_supports(a) && nb_packed_supports(b);
+}
+
+/* out = the tensors, row under row. */
+static nb_status join_rows(const nb_qtensor *parts, size_t count, nb_qtensor *out, nb_err *err) {
+    size_t n = 0, row = 0;
+    for (size_t i = 0; i < count; i++)
+        n += parts[i].n;
+    NB_TRY(nb_qtensor_new(n, parts->k, parts->bits, parts->group_size, parts->symmetric, false, out, err));
+    out->float_zeros = parts->float_zeros;
+    out->scale_type = parts->scale_type;
+    for (size_t i = 0; i < count; row += parts[i++].n) {
+        size_t params = parts[i].n * out->groups;
+        memcpy(out->codes + row * out->k, parts[i].codes, parts[i].n * out->k);
+        memcpy(out->scales + row * out->groups, parts[i].scales, params * sizeof *out->scales);
+        memcpy(out->zeros + row * out->groups, parts[i].zeros, params * sizeof *out->zeros);
+    }
     return NB_OK;
 }
 
-nb_status nb_block_load(const nb_model *m, nb_stream *stream, size_t layer, nb_block *out, nb_err *err) {
+static nb_status pack_joined(nb_stream *stream, const nb_qtensor *parts, size_t count, nb_linear *out, nb_err *err) {
+    nb_qtensor all;
+    NB_TRY(join_rows(parts, count, &all, err));
+    nb_status status = nb_packed_new(stream, &all, &out->packed, err);
+    *out = (nb_linear){.n = all.n, .k = all.k, .quantized = status == NB_OK, .packed = out->packed};
+    nb_qtensor_free(&all);
+    return status;
+}
+
+/* Leaves *out empty where they are not of one form. */
+static nb_status load_joint(const nb_model *m, nb_stream *stream, size_t layer, nb_joint which, nb_linear *out, nb_err *err) {
+    nb_qtensor parts[MAX_JOINED] = {0};
+    size_t count = joints[which].count;
+    bool fits = stream->device->chosen[NB_OP_qgemm] && stream->device->chosen[NB_OP_copy_matrix];
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < count && fits; i++)
+        fits = nb_model_is_quantized(m, layer, joints[which].lins[i]);
+    for (size_t i = 0; i < count && fits; i++) {
+        NB_GO(nb_model_qtensor(m, layer, joints[which].lins[i], &parts[i], err));
+        NB_GO(nb__qtensor_finite(m, layer, joints[which].lins[i], &parts[i], err));
+        fits = same_form(&parts[0], &parts[i]);
+    }
+    if (fits)
+        status = pack_joined(stream, parts, count, out, err);
+out:
+    for (size_t i = 0; i < count; i++)
+        nb_qtensor_free(&parts[i]);
+    return status;
+}
+
+static nb_status load_linears(const nb_model *m, nb_stream *stream, nb_block *b, bool join, nb_err *err) {
+    bool joined[NB_LIN_COUNT] = {false};
+    for (nb_joint j = 0; j < NB_JOINT_COUNT && join; j++) {
+        NB_TRY(load_joint(m, stream, b->layer, j, &b->joint[j], err));
+        for (size_t i = 0; i < joints[j].count; i++)
+            joined[joints[j].lins[i]] = b->joint[j].packed;
+    }
+    for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
+        if (!joined[lin])
+            NB_TRY(load_linear(m, stream, b->layer, lin, &b->lin[lin], err));
+    return NB_OK;
+}
+
+static nb_status load_parts(const nb_model *m, nb_stream *stream, nb_block *b, bool join, nb_err *err) {
+    NB_TRY(check_layer(m, b->layer, err));
+    NB_TRY(nb__load_vector(stream, m->layers[b->layer].attn_norm, &b->attn_norm, err));
+    NB_TRY(nb__load_vector(stream, m->layers[b->layer].mlp_norm, &b->mlp_norm, err));
+    return load_linears(m, stream, b, join, err);
+}
+
+static nb_status load(const nb_model *m, nb_stream *stream, size_t layer, bool join, nb_block *out, nb_err *err) {
     nb_block b = {.layer = layer};
     if (layer >= m->hp.layers)
         return nb_fail(err, NB_E_USAGE, "layer %zu of %zu", layer, m->hp.layers);
-    nb_status status = load_parts(m, stream, &b, err);
+    nb_status status = load_parts(m, stream, &b, join, err);
     if (status != NB_OK) {
         nb_block_free(stream->device, &b);
         return status;
     }
     *out = b;
     return NB_OK;
+}
+
+nb_status nb_block_load(const nb_model *m, nb_stream *stream, size_t layer, nb_block *out, nb_err *err) {
+    return load(m, stream, layer, false, out, err);
+}
+
+nb_status nb_block_load_joined(const nb_model *m, nb_stream *stream, size_t layer, nb_block *out, nb_err *err) {
+    return load(m, stream, layer, true, out, err);
 }
 
 static void drop_weight(nb_device *device, nb_linear *lin) {
@@ -139,6 +224,8 @@ static void drop_weight(nb_device *device, nb_linear *lin) {
 void nb_block_free(nb_device *device, nb_block *b) {
     for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++)
         drop_weight(device, &b->lin[lin]);
+    for (nb_joint j = 0; j < NB_JOINT_COUNT; j++)
+        drop_weight(device, &b->joint[j]);
     nb_release(device, &b->attn_norm);
     nb_release(device, &b->mlp_norm);
 }

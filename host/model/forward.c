@@ -22,6 +22,7 @@ struct nb_forward {
     nb_mem embed, head;     /* tables */
     nb_dtype embed_type, head_type;
     bool embed_owned, head_owned;
+    nb_packed *head_q8;     /* runs instead of head where it is set */
     nb_mem cos, sin;        /* [positions, head_dim / 2] */
     size_t positions;
     nb_gemm_mode mode;
@@ -111,6 +112,7 @@ void nb_forward_free(nb_forward *f) {
         nb_release(f->device, &f->embed);
     if (f->head_owned)
         nb_release(f->device, &f->head);
+    nb_packed_free(f->head_q8);
     nb_release(f->device, &f->cos);
     nb_release(f->device, &f->sin);
     nb_release(f->device, &f->workspace);
@@ -119,6 +121,19 @@ void nb_forward_free(nb_forward *f) {
 
 void nb_forward_set_mode(nb_forward *f, nb_gemm_mode mode) {
     f->mode = mode;
+}
+
+nb_status nb_forward_set_embeddings(nb_forward *f, nb_embeddings kind, nb_err *err) {
+    if (kind == NB_EMBEDDINGS_Q8 && !f->device->chosen[NB_OP_qgemm])
+        return nb_fail(err, NB_E_UNSUPPORTED, "an 8-bit head needs packed kernels, the device %s has none",
+                       f->device->backend->name);
+    if ((kind == NB_EMBEDDINGS_Q8) == (f->head_q8 != NULL))
+        return NB_OK;
+    if (kind == NB_EMBEDDINGS_Q8)
+        return nb__head_q8(f->stream, f->model->head, &f->head_q8, err);
+    nb_packed_free(f->head_q8);
+    f->head_q8 = NULL;
+    return NB_OK;
 }
 
 /* Cosines and sines of positions [0, count) with angles in double; the table grows by doubling. */
@@ -165,7 +180,7 @@ static nb_mem row_at(nb_mem mem, size_t row, size_t width) {
     return nb_mem_at(mem, row * width * sizeof(float));
 }
 
-static nb_status apply_packed(nb_forward *f, const nb_linear *lin, nb_mem x, size_t rows, nb_mem y, size_t ldy,
+static nb_status apply_packed(nb_forward *f, const nb_linear *lin, nb_mem x, size_t ldx, size_t rows, nb_mem y, size_t ldy,
                               bool accumulate, nb_err *err) {
     size_t bytes;
     NB_TRY(nb_packed_workspace(lin->packed, rows, f->mode, &bytes, err));
@@ -173,16 +188,16 @@ static nb_status apply_packed(nb_forward *f, const nb_linear *lin, nb_mem x, siz
         nb_release(f->device, &f->workspace);
         NB_TRY(nb_alloc(f->device, bytes, &f->workspace, err));
     }
-    return nb_packed_linear(f->stream, lin->packed, f->mode, rows, x, lin->k, y, ldy, (nb_mem){0}, accumulate, f->workspace,
+    return nb_packed_linear(f->stream, lin->packed, f->mode, rows, x, ldx, y, ldy, (nb_mem){0}, accumulate, f->workspace,
                             err);
 }
 
 /* y[rows,n] = x[rows,k] w^T, or += . */
-static nb_status apply(nb_forward *f, const nb_linear *lin, nb_mem x, size_t rows, nb_mem y, size_t ldy, bool accumulate,
-                       nb_err *err) {
+static nb_status apply(nb_forward *f, const nb_linear *lin, nb_mem x, size_t ldx, size_t rows, nb_mem y, size_t ldy,
+                       bool accumulate, nb_err *err) {
     if (lin->quantized)
-        return apply_packed(f, lin, x, rows, y, ldy, accumulate, err);
-    struct nb_linear_args a = {.m = rows, .n = lin->n, .k = lin->k, .x = x, .w = lin->w, .y = y, .ldx = lin->k, .ldy = ldy,
+        return apply_packed(f, lin, x, ldx, rows, y, ldy, accumulate, err);
+    struct nb_linear_args a = {.m = rows, .n = lin->n, .k = lin->k, .x = x, .w = lin->w, .y = y, .ldx = ldx, .ldy = ldy,
                                .w_type = lin->w_type, .accumulate = accumulate};
     return nb_launch(f->stream, NB_OP_linear, &a, err);
 }
@@ -233,36 +248,95 @@ static nb_status copy_new(nb_forward *f, const kv_place *p, size_t sequences, si
     return NB_OK;
 }
 
+/* Where attention reads its input; numbers of floats. */
+typedef struct attention_input {
+    nb_mem q, k, v; /* k, v of sequence 0, position 0 */
+    size_t ldq, ldkv, stride;
+} attention_input;
+
+/* q, k and v by a linear each; keys and values go straight to the cache where one call can write them there. */
+static nb_status project(nb_forward *f, const nb_block *b, nb_mem x, size_t sequences, size_t length, nb_kv *kv, size_t past,
+                         attention_input *in, nb_err *err) {
+    const nb_hparams *hp = f->hp;
+    size_t rows = sequences * length;
+    kv_place p = place_kv(f, kv, b->layer, rows, sequences, length, past);
+    NB_TRY(apply(f, &b->lin[NB_LIN_Q], x, f->hp->hidden, rows, f->work, f->q_width, false, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_K], x, f->hp->hidden, rows, p.new_keys, p.ld, false, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_V], x, f->hp->hidden, rows, p.new_values, p.ld, false, err));
+    NB_TRY(rotate(f, f->work, f->q_width, rows, length, past, hp->heads, err));
+    NB_TRY(rotate(f, p.new_keys, p.ld, rows, length, past, hp->kv_heads, err));
+    if (!p.direct)
+        NB_TRY(copy_new(f, &p, sequences, length, past, err));
+    *in = (attention_input){.q = f->work, .k = p.keys, .v = p.values, .ldq = f->q_width, .ldkv = f->kv_width,
+                            .stride = p.stride};
+    return NB_OK;
+}
+
+/* Rows [sequences, length] of a matrix with leading dimension lds into a cache at position past. */
+static nb_status append(nb_forward *f, nb_mem src, size_t lds, nb_mem cache, size_t stride, size_t sequences, size_t length,
+                        size_t past, nb_err *err) {
+    size_t w = f->kv_width, calls = length == 1 ? 1 : sequences;
+    struct nb_copy_matrix_args a = {.rows = length == 1 ? sequences : length, .cols = w, .lds = lds,
+                                    .ldd = length == 1 ? stride : w};
+    for (size_t s = 0; s < calls; s++) {
+        a.src = row_at(src, s * length, lds);
+        a.dst = row_at(cache, s * stride + past * w, 1);
+        NB_TRY(nb_launch(f->stream, NB_OP_copy_matrix, &a, err));
+    }
+    return NB_OK;
+}
+
+/* The same by one linear: rows of q, k and v side by side. */
+static nb_status project_joined(nb_forward *f, const nb_block *b, nb_mem x, size_t sequences, size_t length, nb_kv *kv,
+                                size_t past, attention_input *in, nb_err *err) {
+    size_t rows = sequences * length, ld = f->q_width + 2 * f->kv_width;
+    nb_mem k = row_at(f->work, 1, f->q_width), v = row_at(k, 1, f->kv_width);
+    NB_TRY(apply(f, &b->joint[NB_JOINT_QKV], x, f->hp->hidden, rows, f->work, ld, false, err));
+    NB_TRY(rotate(f, f->work, ld, rows, length, past, f->hp->heads + f->hp->kv_heads, err));
+    *in = (attention_input){.q = f->work, .k = k, .v = v, .ldq = ld, .ldkv = ld, .stride = length * ld};
+    if (!kv)
+        return NB_OK;
+    in->k = nb__kv_keys(kv, b->layer);
+    in->v = nb__kv_values(kv, b->layer);
+    in->ldkv = f->kv_width;
+    in->stride = kv->context * f->kv_width;
+    NB_TRY(append(f, k, ld, in->k, in->stride, sequences, length, past, err));
+    return append(f, v, ld, in->v, in->stride, sequences, length, past, err);
+}
+
 /* out[rows, q_width] = attention of x[rows, hidden]; uses `work`. out may be the first part of work that holds o, or a
  * buffer elsewhere. */
 static nb_status attention(nb_forward *f, const nb_block *b, nb_mem x, size_t sequences, size_t length, nb_kv *kv, size_t past,
                            nb_mem out, nb_err *err) {
     const nb_hparams *hp = f->hp;
-    size_t rows = sequences * length, layer = b->layer;
-    kv_place p = place_kv(f, kv, layer, rows, sequences, length, past);
+    attention_input in;
     NB_TRY(need_positions(f, past + length, err));
-    NB_TRY(apply(f, &b->lin[NB_LIN_Q], x, rows, f->work, f->q_width, false, err));
-    NB_TRY(apply(f, &b->lin[NB_LIN_K], x, rows, p.new_keys, p.ld, false, err));
-    NB_TRY(apply(f, &b->lin[NB_LIN_V], x, rows, p.new_values, p.ld, false, err));
-    NB_TRY(rotate(f, f->work, f->q_width, rows, length, past, hp->heads, err));
-    NB_TRY(rotate(f, p.new_keys, p.ld, rows, length, past, hp->kv_heads, err));
-    if (!p.direct)
-        NB_TRY(copy_new(f, &p, sequences, length, past, err));
+    if (b->joint[NB_JOINT_QKV].packed)
+        NB_TRY(project_joined(f, b, x, sequences, length, kv, past, &in, err));
+    else
+        NB_TRY(project(f, b, x, sequences, length, kv, past, &in, err));
     struct nb_attention_args a = {.sequences = sequences, .length = length, .past = past, .heads = hp->heads,
-                                  .kv_heads = hp->kv_heads, .head_dim = hp->head_dim, .q = f->work, .k = p.keys,
-                                  .v = p.values, .out = out, .ldq = f->q_width, .ldkv = f->kv_width, .ldo = f->q_width,
-                                  .kv_stride = p.stride, .scale = (float)(1.0 / sqrt((double)hp->head_dim))};
+                                  .kv_heads = hp->kv_heads, .head_dim = hp->head_dim, .q = in.q, .k = in.k, .v = in.v,
+                                  .out = out, .ldq = in.ldq, .ldkv = in.ldkv, .ldo = f->q_width, .kv_stride = in.stride,
+                                  .scale = (float)(1.0 / sqrt((double)hp->head_dim))};
     return nb_launch(f->stream, NB_OP_attention, &a, err);
 }
 
-/* out[rows, intermediate] = act(gate x) * (up x); out may be the beginning of work. */
-static nb_status gated(nb_forward *f, const nb_block *b, nb_mem x, size_t rows, nb_mem out, nb_err *err) {
-    size_t n = f->hp->intermediate;
-    nb_mem up = row_at(f->work, rows, n);
-    NB_TRY(apply(f, &b->lin[NB_LIN_GATE], x, rows, f->work, n, false, err));
-    NB_TRY(apply(f, &b->lin[NB_LIN_UP], x, rows, up, n, false, err));
-    struct nb_glu_args a = {.rows = rows, .n = n, .gate = f->work, .up = up, .out = out, .ldg = n, .ldu = n, .ldo = n,
+/* out[rows, intermediate] = act(gate x) * (up x), its rows one after another or, where gate and up are joined, two of them
+ * apart (*ldo); out may be the beginning of work. */
+static nb_status gated(nb_forward *f, const nb_block *b, nb_mem x, size_t rows, nb_mem out, size_t *ldo, nb_err *err) {
+    const nb_linear *joint = &b->joint[NB_JOINT_GATE_UP];
+    size_t n = f->hp->intermediate, ld = joint->packed ? 2 * n : n;
+    nb_mem up = row_at(f->work, joint->packed ? 1 : rows, n);
+    if (joint->packed) {
+        NB_TRY(apply(f, joint, x, f->hp->hidden, rows, f->work, ld, false, err));
+    } else {
+        NB_TRY(apply(f, &b->lin[NB_LIN_GATE], x, f->hp->hidden, rows, f->work, n, false, err));
+        NB_TRY(apply(f, &b->lin[NB_LIN_UP], x, f->hp->hidden, rows, up, n, false, err));
+    }
+    struct nb_glu_args a = {.rows = rows, .n = n, .gate = f->work, .up = up, .out = out, .ldg = ld, .ldu = ld, .ldo = ld,
                             .act = f->hp->family->act == NB_ACT_SILU ? NB_GLU_SILU : NB_GLU_GELU_TANH};
+    *ldo = ld;
     return nb_launch(f->stream, NB_OP_glu, &a, err);
 }
 
@@ -295,7 +369,7 @@ static nb_status check_rows(const nb_forward *f, size_t sequences, size_t length
 
 nb_status nb_forward_block(nb_forward *f, nb_block *b, nb_mem hidden, size_t sequences, size_t length, nb_kv *kv, size_t past,
                            nb_err *err) {
-    size_t rows = sequences * length;
+    size_t rows = sequences * length, ld;
     NB_TRY(check_rows(f, sequences, length, err));
     if (kv && (sequences != kv->sequences || past > kv->context || length > kv->context - past))
         return nb_fail(err, NB_E_USAGE, "%zu sequences at %zu + %zu tokens, but the cache holds %zu of %zu", sequences, past,
@@ -307,10 +381,10 @@ nb_status nb_forward_block(nb_forward *f, nb_block *b, nb_mem hidden, size_t seq
     nb_mem o = row_at(f->work, rows, f->q_width + 2 * f->kv_width);
     NB_TRY(norm(f, b->attn_norm, hidden, rows, f->x, err));
     NB_TRY(attention(f, b, f->x, sequences, length, kv, past, o, err));
-    NB_TRY(apply(f, &b->lin[NB_LIN_O], o, rows, hidden, f->hp->hidden, true, err));
+    NB_TRY(apply(f, &b->lin[NB_LIN_O], o, f->q_width, rows, hidden, f->hp->hidden, true, err));
     NB_TRY(norm(f, b->mlp_norm, hidden, rows, f->x, err));
-    NB_TRY(gated(f, b, f->x, rows, f->work, err));
-    return apply(f, &b->lin[NB_LIN_DOWN], f->work, rows, hidden, f->hp->hidden, true, err);
+    NB_TRY(gated(f, b, f->x, rows, f->work, &ld, err));
+    return apply(f, &b->lin[NB_LIN_DOWN], f->work, ld, rows, hidden, f->hp->hidden, true, err);
 }
 
 /* A stage reads x [tokens, hidden] and writes rows of `width` from the beginning of work, chunk after chunk. x stands so
@@ -334,10 +408,10 @@ static nb_status stage_attention(nb_forward *f, nb_block *b, nb_mem x, nb_mem wo
 }
 
 static nb_status stage_gated(nb_forward *f, nb_block *b, nb_mem x, nb_mem work, size_t tokens, nb_err *err) {
-    size_t inter = f->hp->intermediate;
+    size_t inter = f->hp->intermediate, ld;
     for (size_t at = 0; at < tokens; at += f->rows) {
         size_t rows = nb_min(f->rows, tokens - at);
-        NB_TRY(gated(f, b, row_at(x, at, f->hp->hidden), rows, f->work, err));
+        NB_TRY(gated(f, b, row_at(x, at, f->hp->hidden), rows, f->work, &ld, err));
         NB_TRY(nb_copy(f->stream, row_at(work, at, inter), f->work, rows * inter * sizeof(float), err));
     }
     return NB_OK;
@@ -361,7 +435,7 @@ nb_status nb_forward_stage(nb_forward *f, nb_block *b, nb_tap tap, nb_mem hidden
         *k = f->q_width;
         return stage_attention(f, b, stage_input(f, work, tokens, f->q_width), work, sequences, length, err);
     case NB_TAP_MLP_IN:
-        NB_TRY(apply(f, &b->lin[NB_LIN_O], work, tokens, hidden, h, true, err));
+        NB_TRY(apply(f, &b->lin[NB_LIN_O], work, f->q_width, tokens, hidden, h, true, err));
         *x = stage_input(f, work, tokens, inter);
         *k = h;
         return norm(f, b->mlp_norm, hidden, tokens, *x, err);
@@ -371,7 +445,7 @@ nb_status nb_forward_stage(nb_forward *f, nb_block *b, nb_tap tap, nb_mem hidden
     case NB_TAP_COUNT:
         break;
     }
-    return apply(f, &b->lin[NB_LIN_DOWN], work, tokens, hidden, h, true, err);
+    return apply(f, &b->lin[NB_LIN_DOWN], work, inter, tokens, hidden, h, true, err);
 }
 
 nb_status nb_forward_norm(nb_forward *f, const nb_block *b, nb_tap tap, nb_mem hidden, size_t tokens, nb_mem x, nb_err *err) {
@@ -390,11 +464,12 @@ nb_status nb_forward_stages(nb_forward *f, nb_block *b, nb_mem hidden, nb_mem wo
 }
 
 nb_status nb_forward_logits(nb_forward *f, nb_mem hidden, size_t count, nb_mem logits, nb_err *err) {
-    nb_linear head = {.n = f->hp->vocab, .k = f->hp->hidden, .w = f->head, .w_type = f->head_type};
+    nb_linear head = {.n = f->hp->vocab, .k = f->hp->hidden, .w = f->head, .w_type = f->head_type, .packed = f->head_q8,
+                      .quantized = f->head_q8};
     for (size_t at = 0; at < count; at += f->rows) {
         size_t rows = nb_min(f->rows, count - at);
         NB_TRY(norm(f, f->final_norm, row_at(hidden, at, f->hp->hidden), rows, f->x, err));
-        NB_TRY(apply(f, &head, f->x, rows, row_at(logits, at, f->hp->vocab), f->hp->vocab, false, err));
+        NB_TRY(apply(f, &head, f->x, f->hp->hidden, rows, row_at(logits, at, f->hp->vocab), f->hp->vocab, false, err));
     }
     return NB_OK;
 }

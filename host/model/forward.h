@@ -14,6 +14,14 @@ void nb_forward_free(nb_forward *f);
 /* How activations meet packed weights from here on; NB_GEMM_EXACT at first. */
 void nb_forward_set_mode(nb_forward *f, nb_gemm_mode mode);
 
+/* How the output head is held: as the file stores it, or as 8-bit rows (groups of 32, f16 scales) that run by the kernels of
+ * packed weights and take about half of the bytes of f16. The look-up of embeddings reads the stored table either way: it
+ * costs nothing there. */
+typedef enum nb_embeddings { NB_EMBEDDINGS_STORED, NB_EMBEDDINGS_Q8 } nb_embeddings;
+
+/* STORED at first. NB_E_UNSUPPORTED where the device has no packed kernels. */
+nb_status nb_forward_set_embeddings(nb_forward *f, nb_embeddings kind, nb_err *err);
+
 /* Device bytes that nb_forward_new takes for `rows` tokens. */
 size_t nb_forward_bytes(const nb_hparams *hp, size_t rows);
 

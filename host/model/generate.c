@@ -51,7 +51,7 @@ static nb_status decoder_parts(decoder *d, size_t rows, size_t context, nb_err *
     NB_TRY(nb_forward_new(d->model, d->stream, rows, &d->forward, err));
     NB_TRY(nb_kv_new(d->model, d->stream, d->sequences, context, &d->kv, err));
     for (; d->loaded < d->hp->layers; d->loaded++)
-        NB_TRY(nb_block_load(d->model, d->stream, d->loaded, &d->blocks[d->loaded], err));
+        NB_TRY(nb_block_load_joined(d->model, d->stream, d->loaded, &d->blocks[d->loaded], err));
     return NB_OK;
 }
 
@@ -121,7 +121,9 @@ nb_status nb_generate(const nb_model *model, nb_stream *stream, const int32_t *p
     decoder d;
     NB_TRY(decoder_open(&d, model, stream, 1, nb_min(count, PROMPT_STEP), count + most, err));
     nb_forward_set_mode(d.forward, options->mode);
-    nb_status status = decode(&d, prompt, count, options, most, out, err);
+    nb_status status = nb_forward_set_embeddings(d.forward, options->embeddings, err);
+    if (status == NB_OK)
+        status = decode(&d, prompt, count, options, most, out, err);
     decoder_close(&d);
     return status;
 }
@@ -170,4 +172,63 @@ nb_status nb_generate_batch(const nb_model *model, nb_stream *stream, const nb_b
         NB_TRY(status);
     }
     return NB_OK;
+}
+
+/* ---- timing ---- */
+
+static nb_status time_prompt(decoder *d, const int32_t *ids, size_t count, double *seconds, nb_err *err) {
+    double start = now();
+    NB_TRY(decode_prompt(d, ids, count, err));
+    *seconds = now() - start;
+    return NB_OK;
+}
+
+static nb_status time_decode(decoder *d, const int32_t *ids, const nb_speed_options *o, double *seconds, nb_err *err) {
+    nb_random random = nb_random_seed(0);
+    nb_sampling greedy = {.temperature = 0.0};
+    int32_t id = ids[o->past];
+    NB_TRY(decode_prompt(d, ids, o->past, err));
+    double start = now();
+    for (size_t t = 0; t < o->tokens; t++) {
+        NB_TRY(decoder_step(d, &id, 1, o->past + t, true, err));
+        NB_TRY(nb_sample(d->host, d->hp->vocab, &greedy, &random, &id, err));
+    }
+    *seconds = now() - start;
+    return NB_OK;
+}
+
+static nb_status time_samples(decoder *d, const nb_speed_options *o, const int32_t *ids, double *prompt, double *decode,
+                              nb_err *err) {
+    nb_forward_set_mode(d->forward, o->mode);
+    NB_TRY(nb_forward_set_embeddings(d->forward, o->embeddings, err));
+    for (size_t i = 0; i <= o->samples; i++) { /* the first one warms up */
+        size_t at = i ? i - 1 : 0;
+        if (o->prompt)
+            NB_TRY(time_prompt(d, ids, o->prompt, &prompt[at], err));
+        if (o->tokens)
+            NB_TRY(time_decode(d, ids, o, &decode[at], err));
+    }
+    return NB_OK;
+}
+
+nb_status nb_generate_time(const nb_model *model, nb_stream *stream, const nb_speed_options *o, double *prompt_seconds,
+                           double *decode_seconds, nb_err *err) {
+    const nb_hparams *hp = nb_model_hparams(model);
+    size_t most = nb_max(o->prompt, o->past + 1), context = nb_max(o->prompt, o->past + o->tokens);
+    if (o->past >= hp->context || o->tokens > hp->context - o->past || o->prompt > hp->context || context == 0)
+        return nb_fail(err, NB_E_USAGE, "%zu tokens after %zu others and a prompt of %zu, the model's context is %zu", o->tokens,
+                       o->past, o->prompt, hp->context);
+    decoder d;
+    int32_t *ids;
+    nb_random random = nb_random_seed(1);
+    NB_TRY(nb_calloc(most, sizeof *ids, "tokens", &ids, err));
+    for (size_t i = 0; i < most; i++)
+        ids[i] = (int32_t)nb_random_below(&random, (uint32_t)hp->vocab);
+    nb_status status = decoder_open(&d, model, stream, 1, nb_min(most, PROMPT_STEP), context, err);
+    if (status == NB_OK) {
+        status = time_samples(&d, o, ids, prompt_seconds, decode_seconds, err);
+        decoder_close(&d);
+    }
+    nb_free(ids);
+    return status;
 }

@@ -20,6 +20,7 @@ typedef struct nb_generate_options {
     nb_sampling sampling;
     int32_t eos; /* stop at this token; -1: none */
     nb_gemm_mode mode; /* of packed weights */
+    nb_embeddings embeddings;
     /* Each new token, not the prompt's; returning false stops without a fault. May be NULL. */
     bool (*token)(void *ctx, int32_t id);
     void *ctx;
@@ -51,6 +52,19 @@ nb_sampling nb_sampling_for_calibration(uint64_t seed);
 /* out[sequences, length]: text that the model writes, up to 64 sequences at once. Goes on after an end of text. */
 nb_status nb_generate_batch(const nb_model *model, nb_stream *stream, const nb_batch_options *options, int32_t *out,
                             nb_err *err);
+
+typedef struct nb_speed_options {
+    size_t prompt, tokens, past; /* tokens of a prompt; tokens decoded one by one, after `past` others */
+    size_t samples;
+    nb_gemm_mode mode;
+    nb_embeddings embeddings;
+} nb_speed_options;
+
+/* How long a prompt of random tokens takes from an empty cache up to its last token's logits, and how long `tokens` steps of
+ * decoding take (the most likely token each), in turns after one of each that is not counted: seconds [samples] of both.
+ * Either count may be 0. */
+nb_status nb_generate_time(const nb_model *model, nb_stream *stream, const nb_speed_options *options, double *prompt_seconds,
+                           double *decode_seconds, nb_err *err);
 
 /* Draws a token from logits[n]. NB_E_INPUT where a logit is NaN. */
 nb_status nb_sample(const float *logits, size_t n, const nb_sampling *sampling, nb_random *random, int32_t *out, nb_err *err);

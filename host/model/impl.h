@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "host/backend/packed.h"
 #include "host/model/model.h"
 
 enum { NB_NAME_CAP = 160 };
@@ -39,6 +40,9 @@ nb_status nb__qtensor_finite(const nb_model *model, size_t layer, nb_lin lin, co
 
 /* A vector as f32 on the device; the caller releases it. */
 nb_status nb__load_vector(nb_stream *stream, const nb_view *view, nb_mem *out, nb_err *err);
+
+/* The table view [n,k] as a packed weight of 8 bits, groups of 32, symmetric, f16 scales. */
+nb_status nb__head_q8(nb_stream *stream, const nb_view *view, nb_packed **out, nb_err *err);
 
 /* Row of the file that holds row `row` of the HF order. */
 size_t nb__file_row(const nb_model *model, nb_lin lin, size_t row);

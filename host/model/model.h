@@ -42,13 +42,20 @@ typedef struct nb_linear {
     struct nb_packed *packed; /* quantized: the packed weight that inference kernels read */
 } nb_linear;
 
+/* Linears that read the same input, as one: its rows are theirs one after another. */
+typedef enum nb_joint { NB_JOINT_QKV, NB_JOINT_GATE_UP, NB_JOINT_COUNT } nb_joint;
+
 typedef struct nb_block {
     size_t layer;
     nb_linear lin[NB_LIN_COUNT];
+    nb_linear joint[NB_JOINT_COUNT]; /* where `packed` is set, it stands for its linears, which are then empty */
     nb_mem attn_norm, mlp_norm; /* f32 [hidden] */
 } nb_block;
 
 nb_status nb_block_load(const nb_model *model, nb_stream *stream, size_t layer, nb_block *out, nb_err *err);
+/* The same for running alone: packed linears that read one input are joined where one packed weight can hold them. A joined
+ * block goes through nb_forward_block; its linears cannot be replaced. */
+nb_status nb_block_load_joined(const nb_model *model, nb_stream *stream, size_t layer, nb_block *out, nb_err *err);
 void nb_block_free(nb_device *device, nb_block *block);
 /* Replaces one linear's weight by f32 values on the device (takes over w). */
 void nb_block_set_dense(nb_device *device, nb_block *block, nb_lin lin, nb_mem w);

@@ -5,7 +5,7 @@
 #include "host/base/size.h"
 #include "host/quant/internal.h"
 
-enum { MAX_BLOCK = 1024 };
+enum { MAX_BLOCK = 1024, MAX_DESCENT = 1000 };
 
 nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err *err) {
     if (n == 0 || k == 0 || k > UINT32_MAX)
@@ -25,6 +25,8 @@ nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err 
                        o->damp_max);
     if (!(o->asym >= 0.0 && o->asym <= 1.0))
         return nb_fail(err, NB_E_USAGE, "part %g of asymmetric calibration, expected 0 to 1", o->asym);
+    if (o->descent > MAX_DESCENT)
+        return nb_fail(err, NB_E_USAGE, "%u sweeps of coordinate descent, expected 0 to %d", o->descent, MAX_DESCENT);
     if (o->block == 0 || o->block > MAX_BLOCK)
         return nb_fail(err, NB_E_USAGE, "a block of %zu columns, expected 1 to %d", o->block, MAX_BLOCK);
     return NB_OK;

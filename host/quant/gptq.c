@@ -69,6 +69,8 @@ static size_t gptq_scratch(size_t n, size_t k, const nb_quant_options *o) {
                     3 * k;
     if (o->asym > 0.0)
         floats += 2 * n * k;
+    if (o->descent > 0)
+        floats += 2 * n * k + n * k / 4 + 128 * n;
     return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status);
 }
 
@@ -369,8 +371,11 @@ static nb_status finish(solver *s, nb_qtensor *out, nb_quant_report *report, nb_
     nb__quant_result r = {.n = s->n, .k = s->k, .w = s->w, .codes = s->wt, .scales = s->scales, .zeros = s->zeros};
     if (s->options->order == NB_ORDER_ACT)
         r.g_idx = s->f->g_idx;
+    double descended = 0.0;
+    if (s->options->descent > 0)
+        NB_TRY(nb__quant_descend(s->stream, &r, s->h, s->options, &descended, err));
     NB_TRY(nb__quant_finish(s->stream, &r, s->options, s->loss, &squares, out, err));
-    double loss = damped - s->f->damp_used * (double)s->seen.mean * squares;
+    double loss = s->options->descent > 0 ? descended : damped - s->f->damp_used * (double)s->seen.mean * squares;
     report->loss = (loss > 0.0 ? loss : 0.0) / ((double)s->n * (double)s->k);
     report->dead_columns = s->seen.dead;
     report->damp_used = s->f->damp_used;

@@ -26,6 +26,11 @@ typedef struct nb__quant_result {
 nb_status nb__quant_finish(nb_stream *stream, const nb__quant_result *r, const nb_quant_options *options, nb_mem rows,
                            double *error, nb_qtensor *out, nb_err *err);
 
+/* options->descent sweeps of coordinate descent over r's codes, scales and zeros against h (f32 [k,k]), for the weight r->w:
+ * no row's e H e^T gets worse. *after: their sum. Waits for the stream. */
+nb_status nb__quant_descend(nb_stream *stream, const nb__quant_result *r, nb_mem h, const nb_quant_options *options,
+                            double *after, nb_err *err);
+
 /* Sum of f32 [n] on the device, in f64 on the host; waits for the stream. */
 nb_status nb__quant_sum(nb_stream *stream, nb_mem rows, size_t n, double *sum, nb_err *err);
 

@@ -18,6 +18,8 @@ typedef struct nb_quant_options {
     double damp;         /* GPTQ: fraction of mean diag H added to it; 0.01 */
     double damp_step, damp_max; /* raised by damp_step (times 10 each further time) while H is not positive definite */
     double asym; /* GPTQ: part of the asymmetric calibration's change of the target, 0..1; needs stats->cross. 0: none */
+    bool float_zeros;    /* HQQ: zero points are real numbers, for formats that hold them */
+    unsigned descent;    /* GPTQ: sweeps of coordinate descent over codes, scales and zeros at the end; 0: none */
     size_t block;        /* GPTQ: columns in a block, 1..1024; 128. Changes nothing but rounding and speed */
 } nb_quant_options;
 

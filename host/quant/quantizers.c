@@ -6,6 +6,7 @@
 const nb_quantizer *const nb_quantizers[] = {
     &nb__quantizer_gptq,
     &nb__quantizer_rtn,
+    &nb__quantizer_hqq,
     NULL,
 };
 

@@ -285,6 +285,8 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         if (it->lin != NB_LIN_K && it->lin != NB_LIN_V && it->lin != NB_LIN_UP)
             plan->flop += tokens * k * k;
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
+        if (o->descent && !it->skip && plan->method->needs_hessian) /* a gradient, and half of one inside a sweep */
+            plan->flop += (double)o->descent * 3.0 * n * k * k;
         if (plan->smooth && hp->family->lins[it->lin].norm_fold)
             plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
         if (plan->asym > 0) /* a second stream, the cross term once a tap, four products a linear */
@@ -298,6 +300,8 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
                              nb_forward_bytes(hp, nb_min(o->samples * o->seq_len, 4096));
     if (plan->smooth)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 25 * (uint64_t)max_weight;
+    if (o->descent)
+        plan->peak_memory += 9 * (uint64_t)max_weight;
     if (plan->asym > 0)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
@@ -359,6 +363,8 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
     plan->method = nb_quantizer_by_name(name);
     if (!plan->method)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
+    if (!strcmp(name, "hqq") && o->symmetric)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "hqq moves zero points, which --sym has not; add --asym");
     plan->needs_data = plan->smooth || plan->method->needs_hessian;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");

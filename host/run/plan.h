@@ -31,6 +31,7 @@ typedef struct nb_run_options {
     const char *calib;       /* a file, or "self" */
     const char *device;
     const char *kernel_filter;
+    const char *cache_dir;   /* of device programs, or NULL */
     unsigned bits;
     int64_t group_size;      /* 0: auto, -1: per channel */
     bool symmetric;
@@ -38,6 +39,7 @@ typedef struct nb_run_options {
     const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
     double damp;
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
+    unsigned descent;        /* GPTQ: sweeps of coordinate descent at the end */
     size_t samples, seq_len;
     uint64_t seed;
     unsigned threads;

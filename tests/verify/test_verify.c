@@ -37,24 +37,76 @@ Test(verify, every_fault_of_every_variant_is_caught) {
     each_packed_row(broken);
 }
 
-/* A kernel that writes where it must not: the guards see one byte before, after, and in the padding
- * of a row. */
+/* Runs `fn` on every row of the CPU that this processor can run. */
+static void each_row(void (*fn)(nb_stream *stream, const nb_kernel *row)) {
+    size_t count;
+    const nb_kernel *rows = nb_kernels(&count);
+    nb_device_options options = {.threads = 1};
+    nb_device *device;
+    nb_stream *stream;
+    cr_assert_eq(nb_device_open("cpu", &options, &device, NULL), NB_OK);
+    cr_assert_eq(nb_stream_new(device, &stream, NULL), NB_OK);
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].backend == NB_CPU && device->backend->can_run(device, &rows[i]))
+            fn(stream, &rows[i]);
+    nb_stream_free(stream);
+    nb_device_close(device);
+}
+
+static void must_catch(nb_stream *stream, const nb_kernel *row, int fault, const char *name) {
+    nb_verify v = {.stream = stream, .fault = (nb_fault)fault};
+    nb_err err = {0};
+    cr_assert_eq(nb_verify_row(&v, row, &err), NB_OK, "%s: %s", row->name, err.text);
+    cr_assert_gt(v.wrong, 0, "%s, %s: %zu cases passed", row->name, name, v.cases);
+}
+
+static void wrong_kernels(nb_stream *stream, const nb_kernel *row) {
+    const nb_check *check = nb_check_of(row->op);
+    if (!check || check->walk)
+        return;
+    must_catch(stream, row, NB_FAULT_NOT_RUN, "a kernel that does nothing");
+    must_catch(stream, row, NB_FAULT_ELEMENT, "one element of the output wrong");
+    must_catch(stream, row, NB_FAULT_OVERRUN, "a byte beside the output written");
+    if (row->op != NB_OP_reverse) /* in place, without rows */
+        must_catch(stream, row, NB_FAULT_INPUT, "an input written");
+    for (int i = 0; check->faults[i].name; i++)
+        must_catch(stream, row, NB_FAULT_ARGS + i, check->faults[i].name);
+    cr_assert_not_null(check->faults[0].name);
+}
+
+Test(verify, wrong_kernels_of_every_operation_are_caught) {
+    each_row(wrong_kernels);
+}
+
+/* A write before, after, and up to the alignment of a guarded buffer is seen. */
 Test(verify, guards_see_overruns) {
     nb_device_options options = {.threads = 1};
     nb_device *device;
+    nb_stream *stream;
     nb_guarded g;
+    bool intact;
+    unsigned char data[100];
     cr_assert_eq(nb_device_open("cpu", &options, &device, NULL), NB_OK);
-    cr_assert_eq(nb_guarded_new(device, 100, 64, &g, NULL), NB_OK);
-    unsigned char *p = nb_host(g.mem);
-    memset(p, 1, 100);
-    cr_assert(nb_guarded_intact(&g));
-    p[100]++;
-    cr_assert(!nb_guarded_intact(&g));
-    p[100]--;
-    cr_assert(nb_guarded_intact(&g));
-    p[-1]++;
-    cr_assert(!nb_guarded_intact(&g));
-    nb_guarded_free(device, &g);
+    cr_assert_eq(nb_stream_new(device, &stream, NULL), NB_OK);
+    for (int unified = 1; unified >= 0; unified--) {
+        device->unified = unified;
+        cr_assert_eq(nb_guarded_new(stream, sizeof data, 64, &g, NULL), NB_OK);
+        cr_assert_eq(g.map != NULL, unified);
+        unsigned char *p = nb_host(g.mem);
+        memset(p, 1, sizeof data);
+        static const int places[] = {0, 100, -1, 127};
+        for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+            p[places[i]]++;
+            cr_assert_eq(nb_guarded_read(stream, &g, data, &intact, NULL), NB_OK);
+            cr_assert_eq(intact, i == 0, "place %d", places[i]);
+            cr_assert(data[0] == 2 && data[99] == 1);
+            if (i > 0)
+                p[places[i]]--;
+        }
+        nb_guarded_free(stream, &g);
+    }
+    device->unified = true;
+    nb_stream_free(stream);
     nb_device_close(device);
 }
 

@@ -1,0 +1,120 @@
+/* One block of a run: its stages forward, and at each tap the linears that read it. */
+#include "host/run/impl.h"
+
+/* hessian = (2 / rows) X^T X for the linears of a tap, and with the original model's inputs `exact` cross = (2 / rows)
+ * exact^T X. */
+static nb_status gather(nb_run *r, nb_mem x, nb_mem exact, size_t rows, size_t k, nb_quant_stats *out, nb_err *err) {
+    nb_status status;
+    double t0 = nb__run_now();
+    NB_GO(nb_alloc_array(r->device, k * k, sizeof(float), &out->hessian, err));
+    NB_GO(nb_fill(r->stream, out->hessian, 0, k * k * sizeof(float), err));
+    NB_GO(nb_calib_hessian(r->stream, x, rows, k, out->hessian, err));
+    if (exact.base) {
+        NB_GO(nb_alloc_array(r->device, k * k, sizeof(float), &out->cross, err));
+        NB_GO(nb_calib_cross(r->stream, exact, x, rows, k, out->cross, err));
+    }
+    NB_GO(nb_sync(r->stream, err));
+    out->rows = rows;
+out:
+    r->result->statistics_seconds += nb__run_now() - t0;
+    return status;
+}
+
+/* Linears of one tap share H, and what a method derives from it. */
+static nb_status quantize_tap(nb_run *r, nb_block *block, const nb_lin *lins, size_t count, nb_quant_stats stats, nb_err *err) {
+    nb_quant_cache *cache = NULL;
+    stats.cache = &cache;
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < count && status == NB_OK; i++) {
+        nb_mem w;
+        status = nb__run_linear(r, nb__run_item(r, block->layer, lins[i]), &stats, &w, err);
+        if (status == NB_OK)
+            nb_block_set_dense(r->device, block, lins[i], w);
+    }
+    nb_quant_cache_free(r->device, &cache);
+    return status;
+}
+
+/* Linears of this tap that the plan quantizes. */
+static size_t planned_lins(const nb_run *r, size_t layer, nb_tap tap, nb_lin *out) {
+    const nb_family *family = nb_model_hparams(r->model)->family;
+    size_t count = 0;
+    for (int l = 0; l < NB_LIN_COUNT; l++)
+        if (family->lins[l].tap == tap && !nb__run_item(r, layer, (nb_lin)l)->skip)
+            out[count++] = (nb_lin)l;
+    return count;
+}
+
+static nb_status on_tap(nb_run *r, nb_tap tap, nb_mem x, nb_mem exact, size_t rows, size_t k, nb_block *block, nb_err *err) {
+    nb_lin lins[NB_LIN_COUNT];
+    nb_quant_stats stats = {0};
+    size_t count = planned_lins(r, block->layer, tap, lins);
+    if (!count)
+        return NB_OK;
+    nb_status status = gather(r, x, exact, rows, k, &stats, err);
+    if (status == NB_OK && r->plan->smooth && nb__run_can_smooth(r, block->layer, tap))
+        status = nb__run_smooth(r, block, tap, lins, count, x, rows, k, &stats, err);
+    if (status == NB_OK)
+        status = quantize_tap(r, block, lins, count, stats, err);
+    nb_release(r->device, &r->channel_scale);
+    nb_release(r->device, &stats.hessian);
+    nb_release(r->device, &stats.cross);
+    return status;
+}
+
+/* A method without statistics needs no forward pass. */
+static nb_status quantize_block_plain(nb_run *r, size_t layer, nb_err *err) {
+    for (int l = 0; l < NB_LIN_COUNT; l++) {
+        const nb_plan_item *it = nb__run_item(r, layer, (nb_lin)l);
+        nb_quant_stats none = {0};
+        nb_mem w;
+        if (it->skip)
+            continue;
+        NB_TRY(nb__run_linear(r, it, &none, &w, err));
+        nb_release(r->device, &w);
+    }
+    return NB_OK;
+}
+
+/* One step of the block in both streams; at the first tap of all they are still the same. */
+static nb_status run_stage(nb_run *r, nb_block *block, nb_block *original, nb_tap tap, bool quantize, nb_err *err) {
+    size_t samples = r->windows.samples, length = r->windows.seq_len, k;
+    nb_mem x, exact = {0};
+    if (original)
+        NB_TRY(nb_forward_stage(r->forward, original, tap, r->exact_hidden, r->exact_work, samples, length, &exact, &k, err));
+    NB_TRY(nb_forward_stage(r->forward, block, tap, r->hidden, r->work, samples, length, &x, &k, err));
+    if (!quantize || tap == NB_TAP_COUNT)
+        return NB_OK;
+    if (block->layer == 0 && tap == NB_TAP_ATTN_IN)
+        exact = (nb_mem){0};
+    return on_tap(r, tap, x, exact, samples * length, k, block, err);
+}
+
+/* The stages of one block; what the taps did is counted by them. The original's block goes along where it has a stream. */
+nb_status nb__run_stages(nb_run *r, nb_block *block, bool quantize, nb_err *err) {
+    double t0 = nb__run_now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
+    nb_block copy = {0}, *original = NULL;
+    nb_status status = NB_OK;
+    if (r->exact_hidden.base) {
+        NB_TRY(nb_block_load(r->model, r->stream, block->layer, &copy, err));
+        original = &copy;
+    }
+    for (int tap = 0; tap <= NB_TAP_COUNT && status == NB_OK; tap++)
+        status = run_stage(r, block, original, (nb_tap)tap, quantize, err);
+    if (status == NB_OK)
+        status = nb_sync(r->stream, err);
+    if (original)
+        nb_block_free(r->device, original);
+    r->result->forward_seconds += nb__run_now() - t0 - (r->result->statistics_seconds + r->result->solve_seconds - tapped);
+    return status;
+}
+
+nb_status nb__run_block(nb_run *r, size_t layer, nb_err *err) {
+    if (!r->plan->needs_data)
+        return quantize_block_plain(r, layer, err);
+    nb_block block;
+    NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
+    nb_status status = nb__run_stages(r, &block, true, err);
+    nb_block_free(r->device, &block);
+    return status;
+}

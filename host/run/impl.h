@@ -1,0 +1,87 @@
+/* A quantization run between its parts: pipeline.c walks the blocks and puts the output in place, block.c takes one
+ * block through its stages, linear.c quantizes one matrix, channels.c finds and folds channel scales, resume.c replays
+ * blocks that are done. */
+#ifndef NB_RUN_IMPL_H
+#define NB_RUN_IMPL_H
+
+#include "host/base/alloc.h"
+#include "host/base/size.h"
+#include "host/calib/calib.h"
+#include "host/calib/stats.h"
+#include "host/model/forward.h"
+#include "host/run/output.h"
+#include "host/run/pipeline.h"
+
+enum { NB__RUN_TENSORS = NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS + NB_TAP_COUNT };
+
+typedef struct nb_run {
+    const nb_model *model;
+    const nb_plan *plan;
+    const nb_run_options *options;
+    const nb_run_hooks *hooks;
+    nb_run_result *result;
+    nb_device *device;
+    nb_stream *stream;
+    nb_windows windows;
+    nb_forward *forward;
+    nb_mem hidden, work;
+    nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric */
+    nb_journal journal;
+    double started;
+    /* of the block in work */
+    nb_qtensor quantized[NB_LIN_COUNT];
+    nb_packed_tensor tensors[NB__RUN_TENSORS];
+    const char *prefixes[NB__RUN_TENSORS];
+    char norm_names[NB_TAP_COUNT][160];
+    nb_mem channel_scale; /* f32 [k] of the tap in work; absent: all 1 */
+    size_t n_tensors;
+    json_t *report;
+    double loss_sum;
+    size_t loss_count;
+} nb_run;
+
+static inline const nb_plan_item *nb__run_item(const nb_run *r, size_t layer, nb_lin lin) {
+    return &r->plan->items[layer * NB_LIN_COUNT + (size_t)lin];
+}
+
+/* Seconds of a clock that only goes forward. */
+double nb__run_now(void);
+/* Keeps the largest of the process's memory so far. */
+void nb__run_sample_memory(nb_run *r);
+
+/* ---- linear.c ---- */
+
+/* The plan's settings for one matrix, as a method takes them. */
+nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it);
+/* A matrix of the model as f32 [n,k] on the device, the caller's to release. */
+nb_status nb__run_weight(nb_run *r, const nb_plan_item *it, nb_mem *out, nb_err *err);
+/* Dequantizes q into w, f32 [n,k] on the device; done on return. */
+nb_status nb__run_upload(nb_run *r, const nb_qtensor *q, nb_mem w, nb_err *err);
+/* Rows and columns of m [rows,k] times factors (each optional), in place. */
+nb_status nb__run_scale_matrix(nb_run *r, nb_mem m, size_t rows, size_t k, nb_mem row, nb_mem col, nb_err *err);
+/* Quantizes one matrix with the statistics of its input and keeps it in r->tensors as the format packs it. *w_out is
+ * what the format gives back, f32 [n,k], the caller's to release. */
+nb_status nb__run_linear(nb_run *r, const nb_plan_item *it, const nb_quant_stats *stats, nb_mem *w_out, nb_err *err);
+
+/* ---- channels.c (AWQ, arXiv 2306.00978) ---- */
+
+/* Can channel scales of a tap be folded? Only where all that reads the norm is quantized. */
+bool nb__run_can_smooth(const nb_run *r, size_t layer, nb_tap tap);
+/* Finds channel scales of a tap's linears and folds them into the norm; from here until the tap is done weights and
+ * statistics are in scaled channels. x [rows,k] is scaled too. */
+nb_status nb__run_smooth(nb_run *r, nb_block *block, nb_tap tap, const nb_lin *lins, size_t count, nb_mem x, size_t rows,
+                         size_t k, nb_quant_stats *stats, nb_err *err);
+
+/* ---- block.c ---- */
+
+/* Quantizes one block: packed tensors and report are then in r. */
+nb_status nb__run_block(nb_run *r, size_t layer, nb_err *err);
+/* The stages of one block over all windows, in both streams; with `quantize` each tap quantizes what reads it. */
+nb_status nb__run_stages(nb_run *r, nb_block *block, bool quantize, nb_err *err);
+
+/* ---- resume.c ---- */
+
+/* Runs a finished block forward with its quantized weights, so that the next one sees the inputs that it would have seen. */
+nb_status nb__run_replay(nb_run *r, size_t layer, nb_err *err);
+
+#endif

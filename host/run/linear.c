@@ -1,0 +1,160 @@
+/* One matrix of a run: up to the device, quantized, packed, and back as the file says it. */
+#include "host/run/impl.h"
+
+#include <string.h>
+
+/* Views of packed tensors, for reading them back through the scheme, which keeps several at once. */
+typedef struct packed_find {
+    const nb_packed_tensor *tensors;
+    size_t count;
+    const char *prefix;
+    nb_view views[NB_SCHEME_MAX_TENSORS];
+} packed_find;
+
+static const nb_view *find_packed(void *ctx, const char *name) {
+    packed_find *f = ctx;
+    size_t len = strlen(f->prefix);
+    if (strncmp(name, f->prefix, len) != 0 || name[len] != '.')
+        return NULL;
+    for (size_t i = 0; i < f->count; i++) {
+        const nb_packed_tensor *t = &f->tensors[i];
+        if (strcmp(t->suffix, name + len + 1) != 0)
+            continue;
+        f->views[i] = (nb_view){.name = name, .dtype = t->dtype, .ndim = t->ndim, .data = t->data, .bytes = t->bytes, .path = ""};
+        memcpy(f->views[i].dims, t->dims, sizeof t->dims);
+        return &f->views[i];
+    }
+    return NULL;
+}
+
+/* Dequantizes q into the device buffer w. */
+nb_status nb__run_upload(nb_run *r, const nb_qtensor *q, nb_mem w, nb_err *err) {
+    float *host;
+    NB_TRY(nb_calloc(q->n * q->k, sizeof *host, "a dequantized weight", &host, err));
+    for (size_t i = 0; i < q->n; i++)
+        nb_qtensor_row(q, i, host + i * q->k);
+    nb_status status = nb_upload(r->stream, w, host, q->n * q->k * sizeof *host, err);
+    if (status == NB_OK)
+        status = nb_sync(r->stream, err);
+    nb_free(host);
+    return status;
+}
+
+static json_t *linear_report(const nb_plan_item *it, const nb_quantizer *method, const nb_quant_report *rep, size_t clamped) {
+    json_t *o = json_pack("{s:s, s:i, s:I, s:f}", "name", it->name, "bits", (int)it->bits, "group_size",
+                          (json_int_t)it->group_size, "loss", rep->loss);
+    if (o && method->needs_hessian)
+        json_object_set_new(o, "damp", json_real(rep->damp_used));
+    if (o && rep->damp_raised)
+        json_object_set_new(o, "damp_raised", json_integer((json_int_t)rep->damp_raised));
+    if (o && rep->dead_columns)
+        json_object_set_new(o, "dead_columns", json_integer((json_int_t)rep->dead_columns));
+    if (o && clamped)
+        json_object_set_new(o, "zeros_clamped", json_integer((json_int_t)clamped));
+    return o;
+}
+
+static void tell_report(nb_run *r, const nb_plan_item *it, const nb_quant_report *rep, size_t clamped) {
+    const nb_log *log = &r->hooks->log;
+    if (rep->damp_raised)
+        nb_logf(log, NB_LOG_WARN, "%s: the Hessian is not positive definite; damping raised %u times, to %g", it->name,
+                rep->damp_raised, rep->damp_used);
+    if (rep->dead_columns)
+        nb_logf(log, NB_LOG_INFO, "%s: %zu of %zu inputs are never used by the calibration text", it->name,
+                rep->dead_columns, it->k);
+    if (clamped)
+        nb_logf(log, NB_LOG_INFO, "%s: %zu zero points raised to 1", it->name, clamped);
+}
+
+/* Packs q. Where the format could not hold it exactly, what it does hold is read back and put on the device, so that the
+ * following layers see what the file says. */
+static nb_status keep_packed(nb_run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem w, size_t *clamped, nb_err *err) {
+    nb_packed_tensor *t = &r->tensors[r->n_tensors];
+    size_t count = 0;
+    NB_TRY(r->plan->scheme->pack(&r->plan->config, q, t, &count, clamped, err));
+    for (size_t i = 0; i < count; i++)
+        r->prefixes[r->n_tensors + i] = it->name;
+    r->n_tensors += count;
+    if (!*clamped)
+        return NB_OK;
+    packed_find find = {.tensors = t, .count = count, .prefix = it->name};
+    nb_qtensor back;
+    nb_scheme_config config = r->plan->config;
+    config.bits = it->bits;
+    config.group_size = it->group_size == it->k ? -1 : (int64_t)it->group_size;
+    NB_TRY(r->plan->scheme->read(&config, find_packed, &find, it->name, it->n, it->k, &back, err));
+    nb_status status = nb__run_upload(r, &back, w, err);
+    nb_qtensor_free(&back);
+    return status;
+}
+
+nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) {
+    return (nb_quant_options){.bits = it->bits,
+                              .group_size = it->group_size,
+                              .symmetric = r->options->symmetric,
+                              .scale_type = NB_F16,
+                              .order = r->options->order,
+                              .scales = r->plan->scales,
+                              .asym = r->plan->asym,
+                              .descent = r->options->descent,
+                              .damp = r->options->damp,
+                              .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
+                              .damp_max = 1.0,
+                              .block = 128};
+}
+
+/* The weight of a linear as f32 on the device. */
+nb_status nb__run_weight(nb_run *r, const nb_plan_item *it, nb_mem *out, nb_err *err) {
+    float *host = NULL;
+    nb_mem w = {0};
+    nb_status status;
+    NB_GO(nb_calloc(it->n * it->k, sizeof *host, "a weight", &host, err));
+    NB_GO(nb_model_weight_f32(r->model, it->layer, it->lin, host, err));
+    NB_GO(nb_alloc_array(r->device, it->n * it->k, sizeof *host, &w, err));
+    NB_GO(nb_upload(r->stream, w, host, it->n * it->k * sizeof *host, err));
+    NB_GO(nb_sync(r->stream, err));
+    *out = w;
+out:
+    if (status != NB_OK)
+        nb_release(r->device, &w);
+    nb_free(host);
+    return status;
+}
+
+/* Rows and columns of m [rows,k] times factors, in place. */
+nb_status nb__run_scale_matrix(nb_run *r, nb_mem m, size_t rows, size_t k, nb_mem row, nb_mem col, nb_err *err) {
+    struct nb_scale_matrix_args a = {.rows = rows, .k = k, .x = m, .ldx = k, .y = m, .ldy = k, .row = row, .col = col};
+    return nb_launch(r->stream, NB_OP_scale_matrix, &a, err);
+}
+
+/* Quantizes one linear; its dequantized weight is left in *w_out, which the caller owns. */
+nb_status nb__run_linear(nb_run *r, const nb_plan_item *it, const nb_quant_stats *stats, nb_mem *w_out, nb_err *err) {
+    nb_mem w = {0};
+    nb_qtensor q = {0};
+    nb_quant_report rep = {0};
+    nb_quant_options qo = nb__run_quant_options(r, it);
+    size_t clamped = 0;
+    nb_status status;
+    double t0 = nb__run_now();
+    NB_GO(nb__run_weight(r, it, &w, err));
+    if (r->channel_scale.base)
+        NB_GO(nb__run_scale_matrix(r, w, it->n, it->k, (nb_mem){0}, r->channel_scale, err));
+    NB_GO(r->plan->method->run(r->stream, w, it->n, it->k, stats, &qo, &q, &rep, err));
+    NB_GO(keep_packed(r, it, &q, w, &clamped, err));
+    nb__run_sample_memory(r);
+    tell_report(r, it, &rep, clamped);
+    r->result->zeros_clamped += clamped;
+    if (json_array_append_new(json_object_get(r->report, "linears"), linear_report(it, r->plan->method, &rep, clamped)) != 0) {
+        status = nb_fail_memory(err, 0, "a report");
+        goto out;
+    }
+    r->loss_sum += rep.loss;
+    r->loss_count++;
+    *w_out = w;
+    w = (nb_mem){0};
+out:
+    r->result->solve_seconds += nb__run_now() - t0;
+    nb_qtensor_free(&q);
+    nb_release(r->device, &w);
+    return nb_err_at(err, status, NULL, it->name);
+}
