@@ -124,6 +124,7 @@ extern const nb_backend nb__backend_opencl;
 /* ---- cpu.c ---- */
 
 extern const nb_backend nb__backend_cpu;
+extern const nb_backend nb__backend_cuda; /* cuda.c */
 /* NB_NEED_* flags that this processor has. */
 unsigned nb_cpu_features(void);
 
