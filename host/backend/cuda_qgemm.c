@@ -101,7 +101,7 @@ bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, unsigne
     nb__cuda_qplan p = {.tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64};
     if (!nb__cuda_qlayout_make(w, &l) || m > INT32_MAX)
         return false;
-    while (shared_bytes(w, p.tile, m, 1, cc) > shared_limit(cc))
+    while (shared_bytes(w, p.tile, m, 1, cc) > shared_limit(cc) || (w->offsets && p.tile > 32))
         p.tile /= 2;
     p.warps = warps_of(p.tile);
     p.grid_x = (unsigned)nb_ceil_div(m, p.tile);

@@ -390,6 +390,12 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
     qg_four scale[panels];
     uint32_t zero[panels];
     const unsigned char *scale_at[panels], *zero_at[panels];
+    // For groups that end inside of a step:
+    static constexpr bool can_offset = MT < 64; // more would not fit the registers; the host knows
+    unsigned left, groups_left;
+    float x_sum[can_offset ? n8 : 1][4];
+    qg_four offset[panels];
+    uint32_t rest[tiles][2];
 
     QG void clear(float (*v)[n8][4]) {
 #pragma unroll
@@ -424,20 +430,28 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
                 scale_at[i] += 64;
             }
         }
-        if (p.zeros == NB_QC_ZEROS)
+        if (p.zeros == NB_QC_ZEROS) {
 #pragma unroll
             for (int i = 0; i < panels; i++) {
                 zero[i] = __ldg((const uint32_t *)zero_at[i]);
                 zero_at[i] += 32;
             }
+        }
     }
 
-    // Block F of a unit with B fragments b.
-    template <int F, bool FIRST> QG void block(const qg_words<BITS> *w, const uint32_t (*b)[2]) {
+    // Block F of a unit with B fragments b. WIDE: what is left of zero points above 128 is taken off as well.
+    template <int F, bool FIRST, bool WIDE> QG void block(const qg_words<BITS> *w, const uint32_t (*b)[2], bool wide) {
         uint32_t a[4];
 #pragma unroll
         for (int t = 0; t < tiles; t++) {
             qg_dequant<BITS, BF16, F>(w[t], c[t], a);
+            if constexpr (WIDE) {
+                if (wide) {
+#pragma unroll
+                    for (int i = 0; i < 4; i++)
+                        a[i] = qg_add<BF16>(a[i], rest[t][i % 2]);
+                }
+            }
 #pragma unroll
             for (int j = 0; j < n8; j++)
                 qg_mac<BF16, FIRST>(part[t][j], a, b[j]);
@@ -498,6 +512,109 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
         }
     }
 
+    // ---- groups that end inside of a step ----
+
+    // Does a zero point not fit bf16 beside the magic number?
+    static constexpr bool can_be_wide = BF16 && BITS < 8;
+
+    QG bool is_wide(const nb_cu_qgemm &p, const unsigned char *const *panel, int lane) {
+        uint32_t any = 0;
+        if (can_be_wide && p.zeros == NB_QC_ZEROS)
+            for (int i = 0; i < panels; i++)
+                for (unsigned j = lane; j < p.groups * 8; j += 32)
+                    any |= __vcmpgtu4(*((const uint32_t *)(panel[i] + p.zero_at) + j), 0x80808080u);
+        return __any_sync(0xffffffffu, any != 0);
+    }
+
+    // Loads for a group that begins: its scales (and offsets), and the zero points of the one after it.
+    QG void begin_group(const nb_cu_qgemm &p, bool wide) {
+        if (p.zeros == NB_QC_ZEROS) {
+#pragma unroll
+            for (int i = 0; i < panels; i++) {
+                uint32_t z = zero[i];
+                if constexpr (can_be_wide) {
+                    if (wide) {
+                        const uint32_t more = __vsubus4(z, 0x80808080u); // what is above 128
+                        z -= more;
+#pragma unroll
+                        for (int t = 0; t < 4; t++)
+                            rest[2 * i + t / 2][t % 2] = qg_add<BF16>(__byte_perm(more >> 8 * t & 0xff, 0, 0x4040) + 0xc300c300u, 0x43004300u);
+                    }
+                }
+                qg_constants<BITS, BF16>(z, c + 2 * i);
+            }
+        }
+        if (groups_left == 0)
+            return;
+        groups_left--;
+#pragma unroll
+        for (int i = 0; i < panels; i++) {
+            if (p.scale_type == NB_CU_F32) {
+                const uint4 v = __ldg((const uint4 *)scale_at[i]);
+                scale[i].v[0] = v.x, scale[i].v[1] = v.y, scale[i].v[2] = v.z, scale[i].v[3] = v.w;
+                scale_at[i] += 128;
+            } else {
+                const uint2 v = __ldg((const uint2 *)scale_at[i]);
+                scale[i].v[0] = v.x, scale[i].v[1] = v.y;
+                scale_at[i] += 64;
+            }
+            if (p.zeros == NB_QC_ZEROS && groups_left) {
+                zero_at[i] += 32;
+                zero[i] = __ldg((const uint32_t *)zero_at[i]);
+            }
+            if (can_offset && p.zeros == NB_QC_OFFSETS) {
+                const uint4 v = __ldg((const uint4 *)zero_at[i]);
+                offset[i].v[0] = v.x, offset[i].v[1] = v.y, offset[i].v[2] = v.z, offset[i].v[3] = v.w;
+                zero_at[i] += 128;
+            }
+        }
+    }
+
+    QG void end_group(const nb_cu_qgemm &p) {
+        flush(p);
+        clear(part);
+        if constexpr (can_offset) {
+            if (p.zeros == NB_QC_OFFSETS) {
+#pragma unroll
+                for (int j = 0; j < n8; j++)
+#pragma unroll
+                    for (int q = 0; q < 4; q++) {
+#pragma unroll
+                        for (int t = 0; t < tiles; t++)
+                            sum[t][j][q] = fmaf(__uint_as_float(offset[t / 2].v[t % 2 * 2 + q / 2]), x_sum[j][q], sum[t][j][q]);
+                        x_sum[j][q] = 0.0f;
+                    }
+            }
+        }
+    }
+
+    QG void step_fine(const nb_cu_qgemm &p, uint32_t codes, uint32_t x, int lane, bool wide) {
+        qg_each<2>([&](auto nu) {
+            constexpr int u = decltype(nu)::v;
+            qg_words<BITS> w[tiles];
+            uint32_t b[n8 > 1 ? n8 : 2][2];
+            read_codes<u>(codes, w, lane);
+            qg_each<4>([&](auto nf) {
+                constexpr int f = decltype(nf)::v;
+                read_x<u, f>(x, b);
+                block<f, false, can_be_wide>(w, b, wide);
+                if constexpr (can_offset) {
+                    if (p.zeros == NB_QC_OFFSETS) { // sums of X by the same units
+                        const uint32_t one = BF16 ? 0x3f803f80u : 0x3c003c00u, ones[4] = {one, one, one, one};
+#pragma unroll
+                        for (int j = 0; j < n8; j++)
+                            qg_mac<BF16, false>(x_sum[j], ones, b[j]);
+                    }
+                }
+                if (--left == 0) {
+                    left = p.group_blocks;
+                    end_group(p);
+                    begin_group(p, wide);
+                }
+            });
+        });
+    }
+
     // A step inside one group.
     QG void step(uint32_t codes, uint32_t x, int lane) {
         qg_each<2>([&](auto nu) {
@@ -508,7 +625,7 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
             qg_each<4>([&](auto nf) {
                 constexpr int f = decltype(nf)::v;
                 read_x<u, f>(x, b);
-                block<f, u == 0 && f == 0>(w, b);
+                block<f, u == 0 && f == 0, false>(w, b, false);
             });
         });
     }
@@ -534,15 +651,15 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     k.clear(k.sum);
     if (first < last) {
         const unsigned all = (p.n + 31) / 32, at = (blockIdx.y * W + warp) * P;
-        const unsigned char *from[P];
+        const unsigned char *from[P], *panel[P];
         const unsigned group = p.group_steps ? first / p.group_steps : first * 8 / p.group_blocks;
 #pragma unroll
         for (int i = 0; i < P; i++) {
-            const unsigned char *panel = p.panels + min(at + i, all - 1) * p.panel_bytes;
-            from[i] = panel + (size_t)first * step_bytes + lane * 16;
+            panel[i] = p.panels + min(at + i, all - 1) * p.panel_bytes;
+            from[i] = panel[i] + (size_t)first * step_bytes + lane * 16;
             const size_t place = (size_t)group * 8 + lane / 4;
-            k.scale_at[i] = panel + p.scale_at + place * (p.scale_type == NB_CU_F32 ? 16 : 8);
-            k.zero_at[i] = panel + p.zero_at + place * (p.zeros == NB_QC_OFFSETS ? 16 : 4);
+            k.scale_at[i] = panel[i] + p.scale_at + place * (p.scale_type == NB_CU_F32 ? 16 : 8);
+            k.zero_at[i] = panel[i] + p.zero_at + place * (p.zeros == NB_QC_OFFSETS ? 16 : 4);
         }
         qg_feed feed = qg_feed_at<MT>(p, m0, first, warp, lane);
         // Lane l gives row l % 8 (+ 8) of matrix l / 8; two matrices are 16 columns of 8 rows.
@@ -582,35 +699,59 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
         };
         unsigned slot = 0, spent = (S - 1) * slot_bytes;
         for (int i = 0; i < P; i++)
-            k.zero[i] = 0x01010101u << (BITS - 1);
-        k.load_group(p);
+            k.zero[i] = p.zeros == NB_QC_OFFSETS ? 0 : 0x01010101u << (BITS - 1);
         k.constants(k.zero);
+        bool fine = p.group_steps == 0, wide = false;
+        if constexpr (warp_type::can_be_wide)
+            fine |= wide = k.is_wide(p, panel, lane);
 #pragma unroll 1
         for (unsigned at_slot = 0; at_slot < (S - 1) * slot_bytes; at_slot += slot_bytes)
             load_step(at_slot);
-        if (p.group_steps) {
-            unsigned left = p.group_steps - first % p.group_steps, step = first;
+        unsigned left = 1, step = first;
+        if (fine) {
+            k.left = p.group_blocks - first * 8 % p.group_blocks;
+            k.groups_left = group < p.groups ? p.groups - group : 0;
+            k.clear(k.part);
+            for (int j = 0; j < (warp_type::can_offset ? n8 : 0); j++)
+                for (int q = 0; q < 4; q++)
+                    k.x_sum[j][q] = 0.0f;
+            for (int i = 0; i < P; i++) {
+                k.scale[i] = qg_four{{0, 0, 0, 0}};
+                k.offset[i] = qg_four{{0, 0, 0, 0}};
+                if (p.zeros == NB_QC_ZEROS && k.groups_left)
+                    k.zero[i] = __ldg((const uint32_t *)k.zero_at[i]);
+            }
+            k.begin_group(p, wide);
+        } else {
+            left = p.group_steps - first % p.group_steps;
+            k.load_group(p);
+        }
 #pragma unroll 1
-            for (;;) {
-                qg_wait<S - 2>();
-                qg_meet<W>(slice);
-                load_step(spent);
+        for (;;) {
+            qg_wait<S - 2>();
+            qg_meet<W>(slice);
+            load_step(spent);
+            if (!fine) {
                 if (p.zeros == NB_QC_ZEROS)
                     k.constants(k.zero);
                 k.step(codes_at + slot, x_at + slot, lane);
                 k.flush(p);
-                if (++step == stop)
-                    break;
-                if (--left == 0) {
+                if (--left == 0 && step + 1 < stop) {
                     left = p.group_steps;
                     k.load_group(p);
                 }
-                spent = slot;
-                slot += slot_size;
-                if (slot == ring_size)
-                    slot = 0;
+            } else {
+                k.step_fine(p, codes_at + slot, x_at + slot, lane, wide);
             }
+            if (++step == stop)
+                break;
+            spent = slot;
+            slot += slot_size;
+            if (slot == ring_size)
+                slot = 0;
         }
+        if (fine)
+            k.end_group(p);
         qg_wait<0>();
     }
     // Sums of the CTA's slices.
@@ -657,7 +798,7 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
 }
 
 #define QG_KERNEL(bits, name, bf16, mt)                                                                                \
-    extern "C" __global__ void __launch_bounds__(256) qgemm_##bits##_##name##_##mt(const __grid_constant__ nb_cu_qgemm p) { \
+    extern "C" __global__ void __launch_bounds__(mt == 8 ? 128 : 256) qgemm_##bits##_##name##_##mt(const __grid_constant__ nb_cu_qgemm p) { \
         qg_run<bits, bf16, mt>(p);                                                                                     \
     }
 #define QG_KERNELS(bits, name, bf16)                                                                                   \
@@ -667,3 +808,12 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     QG_KERNEL(bits, name, bf16, 64)
 
 QG_KERNELS(4, f16, false)
+QG_KERNELS(8, f16, false)
+QG_KERNELS(3, f16, false)
+QG_KERNELS(2, f16, false)
+#if __CUDA_ARCH__ >= 800
+QG_KERNELS(4, bf16, true)
+QG_KERNELS(8, bf16, true)
+QG_KERNELS(3, bf16, true)
+QG_KERNELS(2, bf16, true)
+#endif
