@@ -1,7 +1,5 @@
 #include "host/backend/cuda_qgemm.h"
 
-#include <stdio.h>
-
 #include "host/base/size.h"
 
 /* ---- where things stand ---- */
@@ -38,7 +36,7 @@ bool nb__cuda_qlayout_make(const nb_qweight *w, nb__cuda_qlayout *out) {
 
 /* ---- how a product is cut ---- */
 
-enum { RESIDENT = 8, MOST_SPLIT = 4 }; /* warps that a multiprocessor works on at once, slices of a CTA */
+enum { RESIDENT = 8, MOST_SPLIT = 4, F32_ROWS = 4, F32_WARPS = 4, MOST_Y = 65535 }; /* warps that a multiprocessor works on at once, slices of a CTA */
 
 /* Shared memory that a CTA may have. */
 static unsigned shared_limit(unsigned cc) {
@@ -96,24 +94,48 @@ static bool cut(const nb_qweight *w, const nb__cuda_qlayout *l, size_t m, unsign
     return best != SIZE_MAX;
 }
 
-bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, unsigned cc, unsigned units, nb__cuda_qplan *out) {
+/* Names outlive the plan: the device keeps them. */
+static const char *kernel_name(unsigned bits, unsigned type, unsigned tile) {
+#define NAMES(b)                                                                                                       \
+    {{"qgemm_" #b "_f16_8", "qgemm_" #b "_f16_16", "qgemm_" #b "_f16_32", "qgemm_" #b "_f16_64"},                      \
+     {"qgemm_" #b "_bf16_8", "qgemm_" #b "_bf16_16", "qgemm_" #b "_bf16_32", "qgemm_" #b "_bf16_64"},                  \
+     {"qgemm_" #b "_f32_4", NULL, NULL, NULL}}
+    static const char *const names[4][3][4] = {NAMES(2), NAMES(3), NAMES(4), NAMES(8)};
+#undef NAMES
+    return names[bits == 8 ? 3 : bits - 2][type][tile <= 8 ? 0 : tile == 16 ? 1 : tile == 32 ? 2 : 3];
+}
+
+/* The f32 kernels: static shared memory, a panel a CTA, whose warps are the slices. */
+static bool plan_f32(const nb_qweight *w, const nb__cuda_qlayout *l, size_t m, nb__cuda_qplan *out) {
+    *out = (nb__cuda_qplan){.tile = F32_ROWS, .warps = 1, .split = F32_WARPS, .slices = 1};
+    out->part = (unsigned)nb_ceil_div(l->steps, F32_WARPS);
+    out->grid_x = (unsigned)nb_ceil_div(m, F32_ROWS);
+    out->grid_y = (unsigned)l->panels;
+    out->kernel = kernel_name(w->bits, 2, F32_ROWS);
+    return l->panels <= MOST_Y;
+}
+
+bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, bool exact, unsigned cc, unsigned units,
+                         nb__cuda_qplan *out) {
     nb__cuda_qlayout l;
     nb__cuda_qplan p = {.tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64};
     if (!nb__cuda_qlayout_make(w, &l) || m > INT32_MAX)
         return false;
+    if (exact || x_type == NB_F32 || (x_type == NB_BF16 && cc < 80))
+        return plan_f32(w, &l, m, out);
     while (shared_bytes(w, p.tile, m, 1, cc) > shared_limit(cc) || (w->offsets && p.tile > 32))
         p.tile /= 2;
     p.warps = warps_of(p.tile);
     p.grid_x = (unsigned)nb_ceil_div(m, p.tile);
     p.grid_y = (unsigned)nb_ceil_div(l.panels, panels_of(p.tile));
-    if (p.grid_y > 65535 || !cut(w, &l, m, cc, units ? units : 1, &p))
+    if (p.grid_y > MOST_Y || !cut(w, &l, m, cc, units ? units : 1, &p))
         return false;
     if (p.slices > 1) {
         size_t tiles = (size_t)p.grid_x * p.grid_y;
         p.partial_bytes = tiles * p.slices * p.tile * panels_of(p.tile) * NB_QC_PANEL * sizeof(float);
         p.bytes = p.partial_bytes + tiles * sizeof(uint32_t);
     }
-    snprintf(p.kernel, sizeof p.kernel, "qgemm_%u_%s_%u", w->bits, x_type == NB_BF16 ? "bf16" : "f16", p.tile);
+    p.kernel = kernel_name(w->bits, x_type == NB_BF16, p.tile);
     *out = p;
     return true;
 }

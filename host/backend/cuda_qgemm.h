@@ -20,18 +20,20 @@ bool nb__cuda_qlayout_make(const nb_qweight *w, nb__cuda_qlayout *out);
 
 /* How a product runs on a device. */
 typedef struct nb__cuda_qplan {
-    unsigned tile;           /* rows of X in a tile: 8, 16, 32, 64; 4 for the f32 kernel */
+    unsigned tile;           /* rows of X in a tile: 8, 16, 32, 64; 4 of the f32 kernels */
     unsigned warps;          /* panels of a CTA */
     unsigned split, slices;  /* slices of K: in a CTA, and CTAs */
     unsigned part;           /* steps of a slice */
     unsigned grid_x, grid_y; /* tiles of X, tiles of W */
     unsigned shared;         /* bytes */
     size_t partial_bytes, bytes; /* workspace: sums of slices, and in all */
-    char kernel[32];
+    const char *kernel; /* static storage */
 } nb__cuda_qplan;
 
-/* m rows of x_type on a device of compute capability cc (80 for 8.0) with so many multiprocessors. */
-bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, unsigned cc, unsigned units, nb__cuda_qplan *out);
+/* m rows of x_type on a device of compute capability cc (80 for 8.0) with so many multiprocessors. Tensor cores are for f16,
+ * and bf16 from 80 on; all else, and what `exact` asks, goes to the f32 kernels. */
+bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, bool exact, unsigned cc, unsigned units,
+                         nb__cuda_qplan *out);
 
 /* The kernel's parameters; addresses are 0 where absent. */
 typedef struct nb__cuda_qaddress {

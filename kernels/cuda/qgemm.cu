@@ -15,6 +15,7 @@
 #include <cuda_fp16.h>
 #include <stdint.h>
 
+#include "kernels/cuda/common.cuh"
 #include "kernels/cuda/qgemm.h"
 
 #define QG __device__ __forceinline__
@@ -636,7 +637,6 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     typedef qg_warp<BITS, BF16, MT> warp_type;
     constexpr int W = shape::warps, S = shape::stages, n8 = MT / 8, P = shape::panels, C = shape::columns;
     constexpr int step_bytes = 512 * BITS, pitch = C + 4;
-    extern __shared__ __align__(16) unsigned char smem[];
     __shared__ unsigned order;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % W, slices = blockDim.x / (32 * W);
     unsigned slice = threadIdx.x / 32 / W;
@@ -644,7 +644,7 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     unsigned rows = min((unsigned)MT, p.m - m0);
     const unsigned x_bytes = (MT == 8 ? rows : MT) * NB_QC_PITCH, slot_bytes = x_bytes + W * P * step_bytes,
                    ring_bytes = S * slot_bytes;
-    uint32_t ring = qg_smem(smem) + slice * ring_bytes;
+    uint32_t ring = qg_smem(nb_shared) + slice * ring_bytes;
     const unsigned first = (blockIdx.z * slices + slice) * p.part, last = min(first + p.part, p.steps);
 
     warp_type k;
@@ -756,7 +756,7 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     }
     // Sums of the CTA's slices.
     __syncthreads();
-    float *table = (float *)smem;
+    float *table = (float *)nb_shared;
     {
         float *mine = table + (slice * MT + lane % 4 * 2) * pitch + warp * (32 * P) + lane / 4;
 #pragma unroll
@@ -798,7 +798,7 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
 }
 
 #define QG_KERNEL(bits, name, bf16, mt)                                                                                \
-    extern "C" __global__ void __launch_bounds__(mt == 8 ? 128 : 256) qgemm_##bits##_##name##_##mt(const __grid_constant__ nb_cu_qgemm p) { \
+    extern "C" __global__ void __launch_bounds__(mt == 8 ? 128 : 256, mt == 8 ? 3 : 1) qgemm_##bits##_##name##_##mt(const __grid_constant__ nb_cu_qgemm p) { \
         qg_run<bits, bf16, mt>(p);                                                                                     \
     }
 #define QG_KERNELS(bits, name, bf16)                                                                                   \

@@ -3,7 +3,7 @@
  *
  *     qgemm_check PTX CC [all|SHAPE...]      SHAPE: bits,type,m,n,k,group,form[,units]
  *
- * type f16 or bf16; form s symmetric, z zero points, a zero points and act-order, o offsets. Exit 0: every launch passed and
+ * type f16, bf16 or f32; form s symmetric, z zero points, a zero points and act-order, o offsets. Exit 0: every launch passed and
  * every value is inside gamma_K sum|x||w| and the rounding of Y. */
 #include <cuda.h>
 #include <math.h>
@@ -40,7 +40,7 @@ typedef struct data {
     uint8_t *codes;
     float *scales, *zeros, *x, *y0, *bias;
     uint32_t *g_idx;
-    uint16_t *x16;
+    void *x16; /* X in its type */
     void *packed;
     size_t packed_bytes;
 } data;
@@ -69,7 +69,7 @@ static void make(const shape *s, data *d) {
     d->zeros = get(s->n * d->groups * 4);
     d->g_idx = get(s->k * 4);
     d->x = get(s->m * s->ldx * 4);
-    d->x16 = get(s->m * s->ldx * 2);
+    d->x16 = get(s->m * s->ldx * 4);
     d->bias = get(s->n * 4);
     for (size_t i = 0; i < s->n * s->k; i++)
         d->codes[i] = (uint8_t)(nb_random_u32(&r) & ((1u << s->bits) - 1u));
@@ -89,7 +89,10 @@ static void make(const shape *s, data *d) {
     }
     for (size_t i = 0; i < s->m * s->ldx; i++) {
         d->x[i] = round16(s->type, nb_random_f32(&r) - 0.5f);
-        d->x16[i] = s->type == NB_F16 ? nb_f32_to_f16(d->x[i]) : nb_f32_to_bf16(d->x[i]);
+        if (s->type == NB_F32)
+            ((float *)d->x16)[i] = d->x[i];
+        else
+            ((uint16_t *)d->x16)[i] = s->type == NB_F16 ? nb_f32_to_f16(d->x[i]) : nb_f32_to_bf16(d->x[i]);
     }
     for (size_t j = 0; j < s->n; j++)
         d->bias[j] = nb_random_f32(&r);
@@ -174,14 +177,14 @@ static void run(const shape *s, CUmodule module, unsigned cc) {
     struct nb_qgemm_args a = {.m = s->m, .w = d.w, .ldx = s->ldx, .ldy = ldy, .x_type = s->type, .y_type = s->y_type};
     nb__cuda_qplan p;
     nb_cu_qgemm params;
-    if (!nb__cuda_qplan_make(&d.w, s->m, s->type, cc, s->units, &p))
+    if (!nb__cuda_qplan_make(&d.w, s->m, s->type, false, cc, s->units, &p))
         exit(1);
     size_t room;
     if (!nb__packer_cuda.workspace(&d.w, s->m, false, s->units, &room) || p.bytes > room) {
         fprintf(stderr, "workspace: %zu bytes are needed, %zu were said\n", p.bytes, room);
         fail_count++;
     }
-    nb__cuda_qaddress at = {.packed = up(d.packed, d.packed_bytes), .x = up(d.x16, ((s->m - 1) * s->ldx + s->k) * 2)};
+    nb__cuda_qaddress at = {.packed = up(d.packed, d.packed_bytes), .x = up(d.x16, ((s->m - 1) * s->ldx + s->k) * (s->type == NB_F32 ? 4 : 2))};
     at.bias = up(d.bias, s->n * 4);
     at.y = room_for(s->m * ldy * ysize);
     OK(cuMemsetD8(at.y, 0xA5, s->m * ldy * ysize));
@@ -222,7 +225,7 @@ static void parse(const char *text, shape *s) {
         fprintf(stderr, "%s: not a shape\n", text);
         exit(2);
     }
-    s->type = strcmp(type, "bf16") ? NB_F16 : NB_BF16;
+    s->type = !strcmp(type, "bf16") ? NB_BF16 : !strcmp(type, "f32") ? NB_F32 : NB_F16;
     s->ldx = s->k;
     /* Odd sizes bring other types and rows that are not aligned. */
     if (s->n % 2)
