@@ -78,6 +78,8 @@ struct nb_device {
     nb_pool *pool;
     /* What works side by side: threads of the CPU, multiprocessors, compute units. */
     unsigned units;
+    /* Bytes of its memory that a stream keeps for itself once it has multiplied matrices. */
+    size_t overhead;
     /* Does the device read host memory in place? Then nb_mem_host may be passed to operations. */
     bool unified;
 };

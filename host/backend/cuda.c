@@ -238,6 +238,7 @@ static nb_status cuda_open(const char *spec, const nb_device_options *options, n
         return status;
     }
     d->blas = nb__blas_load();
+    d->base.overhead = NB_CUDA_CONVERT + (!d->blas ? 0 : d->cc >= 90 ? NB_CUDA_WORKSPACE_HOPPER : NB_CUDA_WORKSPACE);
     if (!d->blas)
         nb_logf(&options->log, NB_LOG_WARN, "no cuBLAS (libcublas.so.13, .12, .11): matrix products run by the plain kernel");
     nb_logf(&options->log, NB_LOG_DEBUG, "kernels: %s %u", d->image->is_ptx ? "PTX of compute" : "cubin of sm", d->image->arch);

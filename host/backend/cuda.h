@@ -18,6 +18,9 @@ extern const nb__cuda_image nb__cuda_images[];
 
 enum { NB_CUDA_MAX_FUNCTIONS = 512 };
 
+/* What a stream keeps: cuBLAS's workspace (what NVIDIA recommends for Hopper and later, and before), and a weight's part as f32. */
+enum { NB_CUDA_WORKSPACE_HOPPER = 32 << 20, NB_CUDA_WORKSPACE = 4 << 20, NB_CUDA_CONVERT = 32 << 20 };
+
 typedef struct nb__cuda_device {
     nb_device base;
     const nb__cu_api *cu;

@@ -4,16 +4,13 @@
 #include "host/backend/cuda_dense.h"
 #include "host/base/size.h"
 
-/* What NVIDIA recommends for Hopper and later; older GPUs want 4 MiB. */
-enum { WORKSPACE_HOPPER = 32 << 20, WORKSPACE = 4 << 20 };
-
 static nb_status check(nb__blas_result r, const char *doing, nb_err *err) {
     enum { ALLOC_FAILED = 3 };
     return r == 0 ? NB_OK : nb_fail(err, r == ALLOC_FAILED ? NB_E_MEMORY : NB_E_DEVICE, "%s: cuBLAS answers %d", doing, r);
 }
 
 static nb_status make(nb__cuda_stream *s, const nb__cuda_device *d, nb_err *err) {
-    size_t bytes = d->cc >= 90 ? WORKSPACE_HOPPER : WORKSPACE;
+    size_t bytes = d->cc >= 90 ? NB_CUDA_WORKSPACE_HOPPER : NB_CUDA_WORKSPACE;
     NB_TRY(check(d->blas->create(&s->blas), "opening cuBLAS", err));
     NB_TRY(nb_alloc(s->base.device, bytes, &s->blas_workspace, err));
     NB_TRY(check(d->blas->set_stream(s->blas, s->native), "giving cuBLAS its stream", err));

@@ -12,9 +12,6 @@ _Static_assert((int)NB_CU_Q4_K == (int)NB_Q4_K && (int)NB_CU_Q5_K == (int)NB_Q5_
 /* Rows of X that one sum of a Hessian takes, as struct nb_hessian_args has it. */
 enum { HESSIAN_ROWS = 256 };
 
-/* Bytes of a weight that are f32 at once. */
-enum { CONVERT_BYTES = 32 << 20 };
-
 /* Of kernels/cuda/matmul.cu. */
 enum { TILE = 64, THREADS = 256 };
 
@@ -73,7 +70,7 @@ nb_status nb__cuda_linear(nb_stream *stream, const struct nb_linear_args *a, nb_
         NB_TRY(some_columns(stream, a, a->w, 0, a->n, product, err));
     } else {
         nb_mem scratch;
-        size_t step = nb_min(a->n, nb_max(1, CONVERT_BYTES / nb_max(wide, 1)));
+        size_t step = nb_min(a->n, nb_max(1, NB_CUDA_CONVERT / nb_max(wide, 1)));
         NB_TRY(nb__cuda_scratch(stream, nb_max(step * wide, 1), &scratch, err));
         for (size_t at = 0; at < a->n; at += step) {
             size_t n = nb_min(step, a->n - at);

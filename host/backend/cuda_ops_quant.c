@@ -200,6 +200,46 @@ nb_status nb__cuda_gptq_block_cuda(nb_stream *stream, const struct nb_gptq_block
     return nb__cuda_run(stream, "gptq_block_cuda", grid, &p, err);
 }
 
+/* ---- other methods ---- */
+
+nb_status nb__cuda_descent_block_cuda(nb_stream *stream, const struct nb_descent_block_args *a, nb_err *err) {
+    enum { ROWS = 4, MAX_COLS = 1024 }; /* 3 arrays of columns a row: 48 KiB */
+    NB_TRY(check_sizes(a->n, a->k, err));
+    if (a->cols > MAX_COLS)
+        return nb_fail(err, NB_E_UNSUPPORTED, "a block of %zu columns is too large for a CUDA kernel", a->cols);
+    nb_cu_descent p = {.g = nb__cuda_at(a->g), .ldg = a->ldg, .h = nb__cuda_at(a->h), .ldh = a->ldh, .codes = nb__cuda_at(a->codes),
+                       .scales = nb__cuda_at(a->scales), .zeros = nb__cuda_at(a->zeros), .g_idx = nb__cuda_at(a->g_idx),
+                       .delta = nb__cuda_at(a->delta), .ldd = a->ldd, .n = (unsigned)a->n, .k = (unsigned)a->k,
+                       .group = (unsigned)nb_min(a->group, a->k), .groups = (unsigned)nb_ceil_div(a->k, a->group),
+                       .first = (unsigned)a->first, .cols = (unsigned)a->cols, .bits = a->bits, .symmetric = a->symmetric,
+                       .params = a->params, .scale_type = (unsigned)a->scale_type};
+    nb__cuda_grid grid = {.x = (unsigned)nb_ceil_div(a->n, ROWS), .y = 1, .z = 1, .threads = 32 * ROWS,
+                          .shared = (unsigned)(ROWS * 3 * a->cols * sizeof(float))};
+    return nb__cuda_run(stream, "descent_block_cuda", grid, &p, err);
+}
+
+nb_status nb__cuda_keep_rows_cuda(nb_stream *stream, const struct nb_keep_rows_args *a, nb_err *err) {
+    nb__cuda_grid grid;
+    NB_TRY(nb__cuda_rows_grid(a->rows, nb_max(a->row_bytes / 4, a->row_bytes > 0), THREADS, &grid, err));
+    nb_cu_keep p = {.before = nb__cuda_at(a->before), .after = nb__cuda_at(a->after), .src = nb__cuda_at(a->src),
+                    .dst = nb__cuda_at(a->dst), .row_bytes = a->row_bytes};
+    return nb__cuda_run(stream, "keep_rows_cuda", grid, &p, err);
+}
+
+nb_status nb__cuda_hqq_cuda(nb_stream *stream, const struct nb_hqq_args *a, nb_err *err) {
+    nb__cuda_grid grid;
+    size_t groups = nb_ceil_div(a->k, a->group), pieces;
+    NB_TRY(check_sizes(a->n, a->k, err));
+    if (!nb_mul(a->n, groups, &pieces))
+        return too_large(a->n, a->k, err);
+    nb_cu_hqq p = {.w = nb__cuda_at(a->w), .codes = nb__cuda_at(a->codes), .scales = nb__cuda_at(a->scales),
+                   .zeros = nb__cuda_at(a->zeros), .ldw = a->ldw, .n = (unsigned)a->n, .k = (unsigned)a->k,
+                   .group = (unsigned)nb_min(a->group, a->k), .groups = (unsigned)groups, .bits = a->bits, .iterations = a->iterations,
+                   .float_zeros = a->float_zeros, .scale_type = (unsigned)a->scale_type};
+    NB_TRY(warps_grid(pieces, &grid, err));
+    return nb__cuda_run(stream, "hqq_cuda", grid, &p, err);
+}
+
 /* ---- channel scales ---- */
 
 nb_status nb__cuda_abs_mean_cuda(nb_stream *stream, const struct nb_abs_mean_args *a, nb_err *err) {

@@ -13,7 +13,7 @@
 typedef struct quantize_values {
     nb_common common;
     const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *kernel_filter;
-    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent;
+    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, device_memory;
     double damp, asym_calib;
     bool symmetric, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
@@ -38,6 +38,7 @@ static const nb_opt opts[] = {
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
+    {"device-memory", 0, NB_OPT_SIZE, AT(device_memory), "SIZE", NULL, 0, 0, "most memory to take of a GPU; what a run needs is checked before it begins (default: all that is free)"},
     {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq, or awq (4 bits; the one in which engines load zero points) (default gptq)"},
     {"checkpoint-format", 0, NB_OPT_CHOICE, AT(checkpoint_format), NULL, "gptq|gptq_v2", 0, 0, "which form of the zero points: v1 stores zero - 1 (default: gptq for --sym, gptq_v2 for --asym)"},
     {"threads", 'j', NB_OPT_INT, AT(threads), "T", NULL, 0, 1024, "threads; 0: one per processor (default 0). The result does not depend on it"},
@@ -91,7 +92,7 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
         return nb_fail_at(err, NB_E_USAGE, NULL, "--bits", "is %lld, expected 2, 3, 4 or 8", (long long)v->bits);
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
-                          .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
+                          .kernel_filter = v->kernel_filter, .device_memory = (size_t)v->device_memory, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
                           .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,

@@ -10,9 +10,9 @@
 
 typedef struct options {
     nb_common common;
-    const char *device, *kernel;
+    const char *device, *op, *kernel;
     bool full;
-    int64_t threads;
+    int64_t threads, every;
 } options;
 
 static double now(void) {
@@ -63,7 +63,7 @@ static nb_status verify_row(report *r, nb_stream *stream, const nb_kernel *row, 
         say(r, row, NULL, "no check", "the operation has none here; unit tests cover it", 0);
         return NB_OK;
     }
-    nb_verify v = {.stream = stream, .full = r->o->full};
+    nb_verify v = {.stream = stream, .full = r->o->full, .every = (size_t)r->o->every};
     double start = now();
     nb_status status = nb_verify_row(&v, row, err);
     if (status == NB_E_UNSUPPORTED && v.cases == 0) {
@@ -87,15 +87,15 @@ static nb_status verify_all(const options *o, report *r, nb_err *err) {
     NB_TRY(nb_device_open(o->device, &device_options, &device, err));
     nb_status status = nb_stream_new(device, &stream, err);
     for (size_t i = 0; i < count && status == NB_OK; i++)
-        if (rows[i].backend == device->backend->id && nb_glob(o->kernel, rows[i].name)) {
+        if (rows[i].backend == device->backend->id && nb_glob(o->kernel, rows[i].name) &&
+            nb_glob(o->op, nb_op_name(rows[i].op))) {
             seen++;
             status = verify_row(r, stream, &rows[i], err);
         }
     nb_stream_free(stream);
     nb_device_close(device);
     if (status == NB_OK && seen == 0)
-        status = nb_fail_at(err, NB_E_USAGE, NULL, "--kernel", "\"%s\" names no variant of %s",
-                            o->kernel, o->device);
+        status = nb_fail(err, NB_E_USAGE, "no variant of %s matches --op %s --kernel %s", o->device, o->op, o->kernel);
     if (status == NB_OK && r->failed)
         status = nb_fail(err, NB_E_CHECK, "%zu of %zu variants are wrong", r->failed,
                          r->failed + r->passed);
@@ -105,16 +105,19 @@ static nb_status verify_all(const options *o, report *r, nb_err *err) {
 static const nb_opt opts[] = {
     {"device", 0, NB_OPT_STR, offsetof(options, device), "DEVICE", NULL, 0, 0,
      "cpu, cuda[:N], opencl[:N] (cpu)"},
+    {"op", 0, NB_OPT_STR, offsetof(options, op), "GLOB", NULL, 0, 0, "operations to check (*)"},
     {"kernel", 0, NB_OPT_STR, offsetof(options, kernel), "GLOB", NULL, 0, 0,
      "variants to check (*)"},
     {"full", 0, NB_OPT_FLAG, offsetof(options, full), NULL, NULL, 0, 0,
      "all shapes, all rows and all fillings together"},
+    {"every", 0, NB_OPT_INT, offsetof(options, every), "N", NULL, 1, 1 << 20,
+     "only each N-th case of each variant, for devices that are emulated (1)"},
     {"threads", 'j', NB_OPT_INT, offsetof(options, threads), "N", NULL, 0, 1024,
      "worker threads (0: all processors)"},
 };
 
 static int run(int argc, char **argv) {
-    options o = {.common.progress = "auto", .device = "cpu", .kernel = "*"};
+    options o = {.common.progress = "auto", .device = "cpu", .op = "*", .kernel = "*", .every = 1};
     bool done;
     int code;
     nb_cli_parse(&nb_cmd_verify, argc, argv, &o, NULL, &done, &code);

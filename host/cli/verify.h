@@ -31,6 +31,7 @@ typedef struct nb_verify {
     nb_fault fault;
     /* Results of the row under test. */
     size_t cases, wrong;
+    size_t spoiled;  /* arrays that a fault has changed */
     double worst;    /* largest error / bound */
     char first[400]; /* the first wrong case, in words */
 } nb_verify;

@@ -224,10 +224,13 @@ static void spoil(nb_case *c) {
         bool out = t->role == NB_ROLE_EXACT || t->role == NB_ROLE_BOUNDED;
         if (out && c->v->fault == NB_FAULT_ELEMENT)
             move_element(c, t);
-        if (out && c->v->fault == NB_FAULT_PADDING && t->ld > t->cols && t->rows > 1)
+        else if (out && c->v->fault == NB_FAULT_PADDING && t->ld > t->cols && t->rows > 1)
             t->back[t->cols * t->size]++;
-        if (t->role == NB_ROLE_IN && c->v->fault == NB_FAULT_INPUT && t->bytes)
+        else if (t->role == NB_ROLE_IN && c->v->fault == NB_FAULT_INPUT && t->bytes)
             t->back[t->bytes - 1]++;
+        else
+            continue;
+        c->v->spoiled++;
     }
 }
 

@@ -150,10 +150,10 @@ static nb_status make_group_search(nb_case *c, size_t index, nb_err *err) {
     a->ldh = d.k + index % 2;
     NB_TRY(add_weights(c, index, d, &a->w, a->ldw, NULL, err));
     if (index % 7 > 1) {
-        float *h;
-        NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->h, d.k, d.k, a->ldh, NB_FILL_RANDOM, "H", &h, err));
-        for (size_t j = 0; j < d.k; j++)
-            h[j * (a->ldh + 1)] = nb_random_below(&c->random, 9) ? fabsf(h[j * (a->ldh + 1)]) * 30 : 0.0f;
+        float *h = NULL;
+        NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->h, NB_F32, d.k, d.k, a->ldh, "H", &h, err));
+        for (size_t j = 0; j < d.k; j++) /* NaN beside the diagonal */
+            h[j * (a->ldh + 1)] = nb_random_below(&c->random, 9) ? nb_random_f32(&c->random) * 30 : 0.0f;
     }
     NB_TRY(nb_case_add(c, NB_ROLE_EXACT, &a->scales, NB_F32, d.n, groups_of(d), groups_of(d), "scales", NULL, err));
     return nb_case_add(c, NB_ROLE_EXACT, &a->zeros, NB_F32, d.n, groups_of(d), groups_of(d), "zeros", NULL, err);

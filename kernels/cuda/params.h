@@ -131,6 +131,35 @@ typedef struct nb_cu_gptq {
     unsigned static_params, symmetric, bits, scale_type;
 } nb_cu_gptq;
 
+typedef struct nb_cu_descent {
+    NB_CU(const float) g;
+    NB_CU(const float) h;
+    NB_CU(unsigned char) codes;
+    NB_CU(float) scales;
+    NB_CU(float) zeros;
+    NB_CU(const unsigned) g_idx; /* may be 0 */
+    NB_CU(float) delta;
+    nb_cu_u64 ldg, ldh, ldd;
+    unsigned n, k, group, groups, first, cols, bits, symmetric, params, scale_type;
+} nb_cu_descent;
+
+typedef struct nb_cu_keep {
+    NB_CU(const float) before;
+    NB_CU(const float) after;
+    NB_CU(const unsigned char) src;
+    NB_CU(unsigned char) dst;
+    nb_cu_u64 row_bytes;
+} nb_cu_keep;
+
+typedef struct nb_cu_hqq {
+    NB_CU(const float) w;
+    NB_CU(unsigned char) codes;
+    NB_CU(float) scales;
+    NB_CU(float) zeros;
+    nb_cu_u64 ldw;
+    unsigned n, k, group, groups, bits, iterations, float_zeros, scale_type;
+} nb_cu_hqq;
+
 /* ---- channel scales and elementwise ---- */
 
 typedef struct nb_cu_rows { /* abs_mean, scale_matrix, subtract, row_dot, add, rmsnorm */
