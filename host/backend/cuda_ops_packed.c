@@ -8,7 +8,7 @@ static nb_status run(nb_stream *stream, const struct nb_qgemm_args *a, bool exac
     nb_cu_qgemm p;
     if (a->m == 0 || a->w.n == 0)
         return NB_OK;
-    if (!nb__cuda_qplan_make(&a->w, a->m, a->x_type, exact, d->cc, d->sms, &plan))
+    if (!nb__cuda_qplan_make(&a->w, a->m, a->x_type, exact, d->cc, d->base.units, &plan))
         return nb_fail(err, NB_E_UNSUPPORTED, "a packed product of %zu x %zu x %zu is too large for a CUDA kernel", a->m, a->w.n,
                        a->w.k);
     if (plan.bytes && (!a->workspace.base || a->workspace.bytes < plan.bytes))

@@ -36,7 +36,8 @@ bool nb__cuda_qlayout_make(const nb_qweight *w, nb__cuda_qlayout *out) {
 
 /* ---- how a product is cut ---- */
 
-enum { RESIDENT = 8, MOST_SPLIT = 4, F32_ROWS = 4, F32_WARPS = 4, MOST_Y = 65535 }; /* warps that a multiprocessor works on at once, slices of a CTA */
+/* Panels that a multiprocessor works on at once, and slices of a CTA. */
+enum { RESIDENT = 8, MOST_SPLIT = 4, F32_ROWS = 4, F32_WARPS = 4, MOST_Y = 65535 };
 
 /* Shared memory that a CTA may have. */
 static unsigned shared_limit(unsigned cc) {
@@ -65,9 +66,9 @@ static size_t shared_bytes(const nb_qweight *w, unsigned tile, size_t m, unsigne
 }
 
 /* The cost of a cut, in steps: rounds of the device, each with what a CTA costs to begin and end, and the sums over CTAs. */
-static size_t cost_of(const nb__cuda_qlayout *l, size_t tiles, unsigned warps, unsigned split, unsigned slices, unsigned units,
+static size_t cost_of(const nb__cuda_qlayout *l, size_t tiles, unsigned panels, unsigned split, unsigned slices, unsigned units,
                       size_t *part) {
-    size_t all = tiles * warps * split * slices, round = (size_t)units * RESIDENT;
+    size_t all = tiles * panels * split * slices, round = (size_t)units * RESIDENT;
     *part = nb_ceil_div(l->steps, split * slices);
     if (slices > 1 && (all > round || (*part * split * (slices - 1)) >= l->steps))
         return SIZE_MAX;
@@ -81,7 +82,7 @@ static bool cut(const nb_qweight *w, const nb__cuda_qlayout *l, size_t m, unsign
         if (shared > shared_limit(cc) || split * p->warps > 8)
             break;
         for (unsigned slices = 1; slices <= 64; slices++) {
-            size_t part, cost = cost_of(l, tiles, p->warps, split, slices, units, &part);
+            size_t part, cost = cost_of(l, tiles, panels_of(p->tile), split, slices, units, &part);
             if (cost >= best)
                 continue;
             best = cost;
@@ -143,10 +144,10 @@ bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, bool ex
 /* Slices are cut only where all CTAs fit the device at once: that bounds their sums. */
 static bool cuda_workspace(const nb_qweight *w, size_t m, bool fast, unsigned units, size_t *bytes) {
     nb__cuda_qlayout l;
-    size_t tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64, warps = (size_t)(units ? units : 1) * RESIDENT;
+    size_t tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64, panels = (size_t)(units ? units : 1) * RESIDENT;
     if (fast || !nb__cuda_qlayout_make(w, &l))
         return false;
-    *bytes = l.steps > 1 ? warps * (tile * NB_QC_PANEL * (tile == 8 ? 2 : 1) * sizeof(float) + sizeof(uint32_t)) : 0;
+    *bytes = l.steps > 1 ? panels * (tile * NB_QC_PANEL * sizeof(float) + sizeof(uint32_t)) : 0;
     return true;
 }
 

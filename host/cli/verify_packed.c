@@ -277,16 +277,38 @@ static void check_outputs(nb_verify *v, const nb_kernel *row, const packed_case 
                         p->c.k, p->c.bits);
 }
 
+/* X as it is stored: `stored` in x_type, and x rounded to that. f16 has no room for the huge ones. */
+static void store_x(nb_dtype type, size_t count, float *x, void *stored) {
+    for (size_t i = 0; i < count; i++) {
+        uint16_t h;
+        if (type == NB_F32) {
+            ((float *)stored)[i] = x[i];
+            continue;
+        }
+        if (type == NB_F16) {
+            h = nb_f32_to_f16(fabsf(x[i]) > 65504.0f ? x[i] * 0x1p-6f : x[i]);
+            x[i] = nb_f16_to_f32(h);
+        } else {
+            h = nb_f32_to_bf16(x[i]);
+            x[i] = nb_bf16_to_f32(h);
+        }
+        ((uint16_t *)stored)[i] = h;
+    }
+}
+
 static nb_status run_product(nb_verify *v, const nb_kernel *row, const packed_case *p, size_t m,
-                             nb_err *err) {
+                             nb_dtype x_type, nb_err *err) {
     nb_device *device = v->stream->device;
     nb_random r = nb_random_seed(m + p->c.k);
-    product t = {.m = m, .ldx = p->c.k + 3, .ldy = p->c.n + 5};
+    /* Every third weight has rows that vectors can read. */
+    size_t ldx = p->c.n % 3 ? p->c.k + 3 : nb_ceil_div(p->c.k, 8) * 8;
+    product t = {.m = m, .ldx = ldx, .ldy = p->c.n + 5};
+    void *stored = NULL;
     size_t x_count = m ? (m - 1) * t.ldx + p->c.k : 0, y_count = m ? (m - 1) * t.ldy + p->c.n : 0, work;
     nb_gemm_mode mode = row->op == NB_OP_qgemm ? NB_GEMM_EXACT : NB_GEMM_FAST;
     nb_status status;
     NB_GO(nb_qgemm_workspace(device, &p->packed->w, m, mode, &work, err));
-    NB_GO(nb_guarded_new(v->stream, x_count * 4, 4, &t.x, err));
+    NB_GO(nb_guarded_new(v->stream, x_count * (x_type == NB_F32 ? 4u : 2u), 16, &t.x, err));
     NB_GO(nb_guarded_new(v->stream, y_count * 4, 4, &t.y, err));
     NB_GO(nb_guarded_new(v->stream, p->c.n * 4, 4, &t.bias, err));
     NB_GO(nb_guarded_new(v->stream, work, 64, &t.work, err));
@@ -297,7 +319,9 @@ static nb_status run_product(nb_verify *v, const nb_kernel *row, const packed_ca
     fill_x(p->c.fill, x_count, t.hx, &r);
     for (size_t j = 0; j < p->c.n && m % 2; j++)
         t.hbias[j] = p->c.fill == FILL_DENORMAL ? 0.0f : nb_random_f32(&r);
-    NB_GO(nb_upload(v->stream, t.x.mem, t.hx, x_count * 4, err));
+    NB_GO(nb_calloc(x_count, 4, "x as stored", &stored, err));
+    store_x(x_type, x_count, t.hx, stored);
+    NB_GO(nb_upload(v->stream, t.x.mem, stored, x_count * (x_type == NB_F32 ? 4u : 2u), err));
     NB_GO(nb_upload(v->stream, t.bias.mem, t.hbias, p->c.n * 4, err));
     struct nb_qgemm_i8_args args = {{.m = m,
                                      .w = p->packed->w,
@@ -306,7 +330,7 @@ static nb_status run_product(nb_verify *v, const nb_kernel *row, const packed_ca
                                      .workspace = t.work.mem,
                                      .ldx = t.ldx,
                                      .ldy = t.ldy,
-                                     .x_type = NB_F32,
+                                     .x_type = x_type,
                                      .y_type = NB_F32}};
     args.g.w.data = p->data.mem;
     if (m % 2)
@@ -320,6 +344,7 @@ out:
     nb_guarded_free(v->stream, &t.y);
     nb_guarded_free(v->stream, &t.bias);
     nb_guarded_free(v->stream, &t.work);
+    nb_free(stored);
     nb_free(t.hx);
     nb_free(t.hy);
     nb_free(t.hbias);
@@ -359,6 +384,7 @@ enum {
 /* All row counts with --full; else two of them, another pair for each weight. */
 static nb_status walk_rows(nb_verify *v, const nb_kernel *row, const packed_case *p, size_t turn,
                            nb_err *err) {
+    static const nb_dtype x_types[3] = {NB_F32, NB_F16, NB_BF16};
     size_t plain = 0, at = 0;
     for (size_t i = 0; i < N_ROWS; i++)
         plain += !row_counts[i].full;
@@ -368,7 +394,7 @@ static nb_status walk_rows(nb_verify *v, const nb_kernel *row, const packed_case
         bool now = v->full || at == turn % plain || at == (turn / plain + turn + 3) % plain;
         at += !row_counts[i].full;
         if (now)
-            NB_TRY(run_product(v, row, p, row_counts[i].m, err));
+            NB_TRY(run_product(v, row, p, row_counts[i].m, x_types[(turn + i) % 3], err));
     }
     return NB_OK;
 }

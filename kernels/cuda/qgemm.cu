@@ -590,14 +590,14 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
     }
 
     QG void step_fine(const nb_cu_qgemm &p, uint32_t codes, uint32_t x, int lane, bool wide) {
-        qg_each<2>([&](auto nu) {
-            constexpr int u = decltype(nu)::v;
+#pragma unroll 1
+        for (int u = 0; u < 2; u++, codes += 256 * BITS, x += 128) {
             qg_words<BITS> w[tiles];
             uint32_t b[n8 > 1 ? n8 : 2][2];
-            read_codes<u>(codes, w, lane);
+            read_codes<0>(codes, w, lane);
             qg_each<4>([&](auto nf) {
                 constexpr int f = decltype(nf)::v;
-                read_x<u, f>(x, b);
+                read_x<0, f>(x, b);
                 block<f, false, can_be_wide>(w, b, wide);
                 if constexpr (can_offset) {
                     if (p.zeros == NB_QC_OFFSETS) { // sums of X by the same units
@@ -613,7 +613,7 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
                     begin_group(p, wide);
                 }
             });
-        });
+        }
     }
 
     // A step inside one group.
@@ -707,7 +707,7 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
 #pragma unroll 1
         for (unsigned at_slot = 0; at_slot < (S - 1) * slot_bytes; at_slot += slot_bytes)
             load_step(at_slot);
-        unsigned left = 1, step = first;
+        unsigned left = UINT32_MAX, step = first;
         if (fine) {
             k.left = p.group_blocks - first * 8 % p.group_blocks;
             k.groups_left = group < p.groups ? p.groups - group : 0;
@@ -736,15 +736,15 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
                     k.constants(k.zero);
                 k.step(codes_at + slot, x_at + slot, lane);
                 k.flush(p);
-                if (--left == 0 && step + 1 < stop) {
-                    left = p.group_steps;
-                    k.load_group(p);
-                }
             } else {
                 k.step_fine(p, codes_at + slot, x_at + slot, lane, wide);
             }
             if (++step == stop)
                 break;
+            if (--left == 0) {
+                left = p.group_steps;
+                k.load_group(p);
+            }
             spent = slot;
             slot += slot_size;
             if (slot == ring_size)
