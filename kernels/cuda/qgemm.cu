@@ -59,6 +59,18 @@ template <int TO, int FROM> QG void qg_copy16(uint32_t dst, const void *src) {
 #endif
 }
 
+// The same of `bytes` bytes, 16 or 0; the rest is zeros.
+template <int TO, int FROM> QG void qg_copy16_or_0(uint32_t dst, const void *src, unsigned bytes) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0+%2], [%1+%3], 16, %4;" ::"r"(dst), "l"(src), "n"(TO), "n"(FROM), "r"(bytes) : "memory");
+#else
+    if (bytes)
+        qg_copy16<TO, FROM>(dst, src);
+    else
+        qg_put16(dst + TO, 0, 0, 0, 0);
+#endif
+}
+
 QG void qg_commit() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -72,11 +84,11 @@ template <int LEFT> QG void qg_wait() {
 }
 
 // The warps of one slice; barrier 0 is the CTA's.
-template <int WARPS> QG void qg_meet(unsigned slice) {
+template <int WARPS> QG void qg_meet(unsigned barrier) {
     if (WARPS == 1)
         __syncwarp();
     else
-        asm volatile("bar.sync %0, %1;" ::"r"(slice + 1), "n"(WARPS * 32) : "memory");
+        asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(WARPS * 32) : "memory");
 }
 
 template <int AT> QG void qg_ldmatrix(uint32_t *r, uint32_t at) {
@@ -278,9 +290,11 @@ struct qg_feed {
     const uint16_t *x; // at the thread's first place of the step to load
     uint32_t to;
     unsigned row, place; // in a step
+    unsigned bytes;      // 16, or 0 beyond the last row
 };
 
-template <int MT> QG qg_feed qg_feed_at(const nb_cu_qgemm &p, unsigned m0, unsigned step, int warp, int lane) {
+template <int MT>
+QG qg_feed qg_feed_at(const nb_cu_qgemm &p, unsigned m0, unsigned rows, unsigned step, int warp, int lane) {
     qg_feed f;
     if (MT == 8) { // 16 lanes a row
         f.row = lane / 16;
@@ -291,16 +305,18 @@ template <int MT> QG qg_feed qg_feed_at(const nb_cu_qgemm &p, unsigned m0, unsig
         f.place = (lane % 2 + 2 * (MT == 16 ? warp : MT == 32 ? warp / 2 : 0)) * 8;
     }
     f.to = f.row * NB_QC_PITCH + f.place * 2;
-    f.x = (const uint16_t *)p.x + (m0 + f.row) * p.ldx + f.place + step * NB_QC_STEP;
+    f.bytes = f.row < rows ? 16 : 0;
+    f.x = (const uint16_t *)p.x + (m0 + (f.row < rows ? f.row : 0)) * p.ldx + f.place + step * NB_QC_STEP;
     return f;
 }
 
 // A step whose places are all columns, read 16 bytes at a time.
-template <int MT> QG void qg_feed_whole(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned rows) {
+template <int MT, int TO = 0, int FROM = 0>
+QG void qg_feed_whole(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned rows) {
     typedef qg_shape<MT> s;
-    if (f.row >= rows)
-        return;
     if (MT == 8) {
+        if (f.row >= rows)
+            return;
         qg_copy16<0, 0>(slot + f.to, f.x);
         if (f.row + 2 < rows)
 #pragma unroll 1
@@ -309,7 +325,7 @@ template <int MT> QG void qg_feed_whole(const nb_cu_qgemm &p, const qg_feed &f, 
     } else {
         qg_each<s::count>([&](auto n) {
             constexpr int at = decltype(n)::v * s::apart * 2;
-            qg_copy16<at, at>(slot + f.to, f.x);
+            qg_copy16_or_0<TO + at, FROM + at>(slot + f.to, f.x, f.bytes);
         });
     }
 }
@@ -318,10 +334,11 @@ template <int MT> QG void qg_feed_whole(const nb_cu_qgemm &p, const qg_feed &f, 
 template <int MT>
 QG void qg_feed_any(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsigned rows, unsigned first) {
     typedef qg_shape<MT> s;
+    const unsigned end = f.row < rows ? p.k : 0;
 #pragma unroll 1
     for (int i = 0; i < s::count; i++) {
         const unsigned place = first + f.place + i * s::apart, down = i * s::down;
-        if (f.row + down >= rows)
+        if (MT == 8 && f.row + down >= rows)
             return;
         const uint16_t *row = f.x - f.place - first + down * p.ldx;
         uint32_t w[4];
@@ -330,7 +347,7 @@ QG void qg_feed_any(const nb_cu_qgemm &p, const qg_feed &f, uint32_t slot, unsig
             unsigned a = place + 2 * j, b = a + 1;
             if (p.map)
                 a = __ldg(p.map + a), b = __ldg(p.map + b);
-            w[j] = (a < p.k ? __ldg(row + a) : 0) | (uint32_t)(b < p.k ? __ldg(row + b) : 0) << 16;
+            w[j] = (a < end ? __ldg(row + a) : 0) | (uint32_t)(b < end ? __ldg(row + b) : 0) << 16;
         }
         qg_put16(slot + f.to + i * s::apart * 2 + down * NB_QC_PITCH, w[0], w[1], w[2], w[3]);
     }
@@ -459,25 +476,26 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
         }
     }
 
-    // B fragments of block F of unit U: b[j] is rows 8 j .. 8 j + 7 of X. With 8 rows one ldmatrix serves two blocks.
-    template <int U, int F> QG void read_x(uint32_t x, uint32_t (*b)[2]) {
+    // B fragments of block F of a unit AT bytes after x: b[j] is rows 8 j .. 8 j + 7 of X. With 8 rows one ldmatrix serves two blocks.
+    template <int AT, int F> QG void read_x(uint32_t x, uint32_t (*b)[2]) {
         if constexpr (MT == 8) {
             if constexpr (F % 2 == 0)
-                qg_ldmatrix<128 * U + 32 * F>(b[0], x);
+                qg_ldmatrix<AT + 32 * F>(b[0], x);
             else
                 b[0][0] = b[1][0], b[0][1] = b[1][1];
         } else {
             qg_each<n8 / 2>([&](auto n) {
                 constexpr int j = decltype(n)::v * 2;
-                qg_ldmatrix<128 * U + 32 * F + 8 * j * NB_QC_PITCH>(b[j], x);
+                qg_ldmatrix<AT + 32 * F + 8 * j * NB_QC_PITCH>(b[j], x);
             });
         }
     }
 
-    template <int U> QG void read_codes(uint32_t codes, qg_words<BITS> *w, int lane) {
+    // The codes of a unit.
+    template <int AT> QG void read_codes(uint32_t codes, qg_words<BITS> *w, int lane) {
         qg_each<tiles>([&](auto n) {
             constexpr int t = decltype(n)::v;
-            w[t].template read<t / 2 * step_bytes + (2 * U + t % 2) * 128 * BITS>(codes, lane);
+            w[t].template read<AT + t / 2 * step_bytes + t % 2 * 128 * BITS>(codes, lane);
         });
     }
 
@@ -616,16 +634,16 @@ template <int BITS, bool BF16, int MT> struct qg_warp {
         }
     }
 
-    // A step inside one group.
-    QG void step(uint32_t codes, uint32_t x, int lane) {
+    // A step inside one group, AT bytes after codes and x.
+    template <int AT = 0> QG void step(uint32_t codes, uint32_t x, int lane) {
         qg_each<2>([&](auto nu) {
             constexpr int u = decltype(nu)::v;
             qg_words<BITS> w[tiles];
             uint32_t b[n8 > 1 ? n8 : 2][2];
-            read_codes<u>(codes, w, lane);
+            read_codes<AT + 256 * BITS * u>(codes, w, lane);
             qg_each<4>([&](auto nf) {
                 constexpr int f = decltype(nf)::v;
-                read_x<u, f>(x, b);
+                read_x<AT + 128 * u, f>(x, b);
                 block<f, u == 0 && f == 0, false>(w, b, false);
             });
         });
@@ -639,7 +657,8 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
     constexpr int step_bytes = 512 * BITS, pitch = C + 4;
     __shared__ unsigned order;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % W, slices = blockDim.x / (32 * W);
-    unsigned slice = threadIdx.x / 32 / W;
+    const unsigned slice = threadIdx.x / 32 / W;
+    unsigned barrier = slice + 1;
     const unsigned m0 = blockIdx.x * MT, n0 = blockIdx.y * C;
     unsigned rows = min((unsigned)MT, p.m - m0);
     const unsigned x_bytes = (MT == 8 ? rows : MT) * NB_QC_PITCH, slot_bytes = x_bytes + W * P * step_bytes,
@@ -661,33 +680,29 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
             k.scale_at[i] = panel[i] + p.scale_at + place * (p.scale_type == NB_CU_F32 ? 16 : 8);
             k.zero_at[i] = panel[i] + p.zero_at + place * (p.zeros == NB_QC_OFFSETS ? 16 : 4);
         }
-        qg_feed feed = qg_feed_at<MT>(p, m0, first, warp, lane);
+        qg_feed feed = qg_feed_at<MT>(p, m0, rows, first, warp, lane);
         // Lane l gives row l % 8 (+ 8) of matrix l / 8; two matrices are 16 columns of 8 rows.
         const unsigned xr = MT == 8 ? min(lane % 8, rows - 1) : lane % 8 + lane / 16 * 8, xc = MT == 8 ? lane / 8 : lane / 8 % 2;
         uint32_t x_at = ring + xr * NB_QC_PITCH + xc * 16;
         uint32_t codes_at = ring + x_bytes + warp * P * step_bytes, codes_to = codes_at + lane * 16;
-        if (MT > 8) // 16 lanes a row
-            for (unsigned r = rows + threadIdx.x / 16 % (2 * W); r < MT; r += 2 * W)
-                for (int i = 0; i < S; i++)
-                    qg_put16(ring + i * slot_bytes + r * NB_QC_PITCH + lane % 16 * 16, 0, 0, 0, 0);
         // Steps before `whole` are fed 16 bytes at a time.
         unsigned load = first, stop = last, whole = p.aligned ? min(last, p.k / NB_QC_STEP) : 0;
         unsigned ring_size = ring_bytes, slot_size = slot_bytes;
         feed.to += ring;
-        qg_keep(x_at), qg_keep(codes_at), qg_keep(codes_to), qg_keep(feed.to), qg_keep(feed.row), qg_keep(rows);
-        qg_keep(whole), qg_keep(stop), qg_keep(ring_size), qg_keep(slot_size), qg_keep(slice);
-        auto load_codes = [&](unsigned slot) {
+        qg_keep(x_at), qg_keep(codes_at), qg_keep(codes_to), qg_keep(feed.to), qg_keep(feed.row), qg_keep(feed.bytes), qg_keep(rows);
+        qg_keep(whole), qg_keep(stop), qg_keep(ring_size), qg_keep(slot_size), qg_keep(barrier);
+        auto load_codes = [&](unsigned slot, auto to, auto ahead) { // `to` bytes after the slot, from `ahead` steps further on
             qg_each<P * BITS>([&](auto n) {
                 constexpr int i = decltype(n)::v / BITS, f = decltype(n)::v % BITS * 512;
-                qg_copy16<i * step_bytes + f, f>(codes_to + slot, from[i]);
+                qg_copy16<decltype(to)::v + i * step_bytes + f, decltype(ahead)::v * step_bytes + f>(codes_to + slot, from[i]);
             });
         };
         auto load_step = [&](unsigned slot) {
             if (load < whole) {
-                load_codes(slot);
+                load_codes(slot, qg_int<0>(), qg_int<0>());
                 qg_feed_whole<MT>(p, feed, slot, rows);
             } else if (load < stop) {
-                load_codes(slot);
+                load_codes(slot, qg_int<0>(), qg_int<0>());
                 qg_feed_any<MT>(p, feed, slot, rows, load * NB_QC_STEP);
             }
             qg_commit();
@@ -726,10 +741,46 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
             left = p.group_steps - first % p.group_steps;
             k.load_group(p);
         }
+        // The usual case with many rows: nothing to decide in a step, and the slots of the ring are constants.
+        bool fast = false;
+        if constexpr (MT == 64) {
+            fast = !fine && whole == stop && p.scale_type == NB_CU_F16 && p.zeros == NB_QC_SYMMETRIC && p.group_steps == 1;
+            if (fast) {
+                constexpr int slot_fixed = MT * NB_QC_PITCH + W * P * step_bytes;
+                unsigned end = stop + S - 1;
+                qg_keep(end);
+                // Step I of a round: false after the last one.
+                auto turn = [&](auto ni) {
+                    constexpr int I = decltype(ni)::v, to = (I + S - 1) % S * slot_fixed;
+                    qg_wait<S - 2>();
+                    qg_meet<W>(barrier);
+                    if (load < stop) {
+                        load_codes(0, qg_int<to>(), ni);
+                        qg_feed_whole<MT, to, I * 2 * NB_QC_STEP>(p, feed, 0, rows);
+                    }
+                    qg_commit();
+                    k.template step<I * slot_fixed>(codes_at, x_at, lane);
+                    float s[4];
+                    qg_two<false>(k.scale[0].v[0], s), qg_two<false>(k.scale[0].v[1], s + 2);
+                    k.add(0, s);
+                    if (++load == end)
+                        return false;
+                    const uint2 v = __ldg((const uint2 *)k.scale_at[0] + 8 * I);
+                    k.scale[0].v[0] = v.x, k.scale[0].v[1] = v.y;
+                    return true;
+                };
 #pragma unroll 1
-        for (;;) {
+                while (turn(qg_int<0>()) && turn(qg_int<1>()) && (S == 2 || turn(qg_int<S - 1>()))) {
+                    from[0] += S * step_bytes;
+                    feed.x += S * NB_QC_STEP;
+                    k.scale_at[0] += S * 64;
+                }
+            }
+        }
+#pragma unroll 1
+        while (!fast) {
             qg_wait<S - 2>();
-            qg_meet<W>(slice);
+            qg_meet<W>(barrier);
             load_step(spent);
             if (!fine) {
                 if (p.zeros == NB_QC_ZEROS)
