@@ -803,7 +803,6 @@ template <int BITS, bool BF16, int MT> QG void qg_run(const nb_cu_qgemm &p) {
         }
         if (fine)
             k.end_group(p);
-        qg_wait<0>();
     }
     // Sums of the CTA's slices.
     __syncthreads();
