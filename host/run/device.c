@@ -135,6 +135,8 @@ static bool take(nb_run *r, size_t layer, nb_block *out, size_t count) {
     }
     for (size_t i = 0; i < p->copies; i++)
         nb_block_free(r->device, &p->blocks[i]);
+    if (p->status != NB_OK && layer != SIZE_MAX)
+        nb_logf(&r->hooks->log, NB_LOG_WARN, "block %zu could not be loaded ahead, it is loaded again: %s", p->layer + 1, p->err.text);
     return false;
 }
 
