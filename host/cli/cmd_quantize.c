@@ -13,7 +13,7 @@
 typedef struct quantize_values {
     nb_common common;
     const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *embeddings, *kernel_filter;
-    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch;
+    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch, device_memory;
     double damp, asym_calib, rate, budget;
     bool symmetric, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
@@ -42,6 +42,7 @@ static const nb_opt opts[] = {
     {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "autoround: windows in a step (default 8)"},
     {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid; 0: 1 / iters (default 0)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
+    {"device-memory", 0, NB_OPT_SIZE, AT(device_memory), "SIZE", NULL, 0, 0, "most memory to take of a GPU; what a run needs is checked before it begins (default: all that is free)"},
     {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq; awq (4 bits; the one in which engines load zero points); gguf (one file for llama.cpp: Q4_0 for --sym, Q4_1 for --asym, Q8_0 for 8 bits) (default gptq)"},
     {"checkpoint-format", 0, NB_OPT_CHOICE, AT(checkpoint_format), NULL, "gptq|gptq_v2", 0, 0, "which form of the zero points: v1 stores zero - 1 (default: gptq for --sym, gptq_v2 for --asym)"},
     {"embeddings", 0, NB_OPT_CHOICE, AT(embeddings), NULL, "q8_0|f16", 0, 0, "gguf: type of embeddings and head (default q8_0)"},
@@ -98,7 +99,7 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
         return nb_fail_at(err, NB_E_USAGE, NULL, "--bits", "is %lld, expected 2, 3, 4 or 8", (long long)v->bits);
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .embeddings = v->embeddings, .calib = v->calib, .device = v->device,
-                          .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
+                          .kernel_filter = v->kernel_filter, .device_memory = (size_t)v->device_memory, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
                           .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .iterations = (size_t)v->iters, .batch = (size_t)v->batch,
                           .rate = v->rate, .samples = (size_t)v->samples,

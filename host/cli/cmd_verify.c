@@ -114,7 +114,7 @@ static const nb_opt opts[] = {
     {"full", 0, NB_OPT_FLAG, offsetof(options, full), NULL, NULL, 0, 0,
      "all shapes, all rows and all fillings together"},
     {"every", 0, NB_OPT_INT, offsetof(options, every), "N", NULL, 1, 1 << 20,
-     "only each N-th case of each variant, for devices that are emulated (1)"},
+     "about one case in N of each variant, for devices that are emulated (1)"},
     {"threads", 'j', NB_OPT_INT, offsetof(options, threads), "N", NULL, 0, 1024,
      "worker threads (0: all processors)"},
 };

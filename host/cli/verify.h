@@ -27,7 +27,7 @@ typedef enum nb_fault {
 typedef struct nb_verify {
     nb_stream *stream;
     bool full;
-    size_t every; /* only each so-manieth case; 0 or 1: all (for slow emulators) */
+    size_t every; /* about one case in so many; 0 or 1: all (for slow emulators) */
     nb_fault fault;
     /* Results of the row under test. */
     size_t cases, wrong;
@@ -35,6 +35,11 @@ typedef struct nb_verify {
     double worst;    /* largest error / bound */
     char first[400]; /* the first wrong case, in words */
 } nb_verify;
+
+/* Is case `index` one of those? Scattered, so that no filling or form is left out because it comes every so often as well. */
+static inline bool nb_verify_takes(const nb_verify *v, size_t index) {
+    return v->every < 2 || (((uint32_t)index * 2654435761u) >> 8) % v->every == 0;
+}
 
 /* Counts one output: an error of `error` where `bound` is allowed. True where it is inside. NaN
  * never is. */

@@ -277,7 +277,7 @@ nb_status nb_verify_row(nb_verify *v, const nb_kernel *row, nb_err *err) {
         return check->walk(v, row, err);
     size_t cases = check->cases + (v->full ? check->full_cases : 0);
     for (size_t i = 0; i < cases; i++) {
-        if (v->every && i % v->every)
+        if (!nb_verify_takes(v, i))
             continue;
         NB_TRY(run_case(v, row, check, i, err));
         if (v->fault && v->wrong)

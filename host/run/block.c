@@ -91,22 +91,14 @@ static nb_status run_stage(nb_run *r, nb_block *block, nb_block *original, nb_ta
     return on_tap(r, tap, x, exact, samples * length, k, block, err);
 }
 
-/* The stages of one block; what the taps did is counted by them. With `both` the original's block goes along where it has a
- * stream. */
-nb_status nb__run_stages(nb_run *r, nb_block *block, bool quantize, bool both, nb_err *err) {
+/* What the taps did is counted by them. */
+nb_status nb__run_stages(nb_run *r, nb_block *block, nb_block *original, bool quantize, nb_err *err) {
     double t0 = nb__run_now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
-    nb_block copy = {0}, *original = NULL;
     nb_status status = NB_OK;
-    if (both && r->exact_hidden.base) {
-        NB_TRY(nb_block_load(r->model, r->stream, block->layer, &copy, err));
-        original = &copy;
-    }
     for (int tap = 0; tap <= NB_TAP_COUNT && status == NB_OK; tap++)
         status = run_stage(r, block, original, (nb_tap)tap, quantize, err);
     if (status == NB_OK)
         status = nb_sync(r->stream, err);
-    if (original)
-        nb_block_free(r->device, original);
     r->result->forward_seconds += nb__run_now() - t0 - (r->result->statistics_seconds + r->result->solve_seconds - tapped);
     return status;
 }
@@ -144,20 +136,22 @@ static nb_status learn_block(nb_run *r, nb_block *block, size_t bytes, nb_err *e
                                                         r->learned.after, "kept", (int)r->learned.kept));
     r->result->solve_seconds += nb__run_now() - t0;
     NB_TRY(nb_copy(r->stream, r->hidden, r->block_input, bytes, err));
-    return nb__run_stages(r, block, false, false, err);
+    return nb__run_stages(r, block, NULL, false, err);
 }
 
 nb_status nb__run_block(nb_run *r, size_t layer, nb_err *err) {
     if (!r->plan->needs_data)
         return quantize_block_plain(r, layer, err);
     size_t bytes = r->windows.samples * r->windows.seq_len * nb_model_hparams(r->model)->hidden * sizeof(float);
-    nb_block block;
-    NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
+    nb_block blocks[2]; /* ours, and the original model's where it has a stream */
+    size_t count = nb__run_has_original(r) ? 2 : 1;
+    NB_TRY(nb__run_load(r, layer, blocks, count, err));
     nb_status status = r->plan->learn ? nb_copy(r->stream, r->block_input, r->hidden, bytes, err) : NB_OK;
     if (status == NB_OK)
-        status = nb__run_stages(r, &block, true, true, err);
+        status = nb__run_stages(r, &blocks[0], count > 1 ? &blocks[1] : NULL, true, err);
     if (status == NB_OK && r->plan->learn)
-        status = learn_block(r, &block, bytes, err);
-    nb_block_free(r->device, &block);
+        status = learn_block(r, &blocks[0], bytes, err);
+    for (size_t i = 0; i < count; i++)
+        nb_block_free(r->device, &blocks[i]);
     return status;
 }

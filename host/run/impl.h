@@ -1,8 +1,10 @@
-/* A quantization run between its parts: pipeline.c walks the blocks and puts the output in place, block.c takes one
+/* A quantization run between its parts: pipeline.c walks the blocks and puts the output in place, device.c keeps a device's memory and loads blocks ahead, block.c takes one
  * block through its stages, linear.c quantizes one matrix, channels.c finds and folds channel scales, resume.c replays
  * blocks that are done. */
 #ifndef NB_RUN_IMPL_H
 #define NB_RUN_IMPL_H
+
+#include <pthread.h>
 
 #include "host/base/alloc.h"
 #include "host/base/size.h"
@@ -14,6 +16,20 @@
 #include "host/run/pipeline.h"
 
 enum { NB__RUN_TENSORS = NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS + NB_TAP_COUNT };
+
+/* The next block's weights, loaded on a thread and a stream of their own while the present block is in work; for devices that do not
+ * read host memory in place. */
+typedef struct nb__prefetch {
+    bool enabled;   /* there is room for it */
+    bool running;   /* a thread is to be joined */
+    pthread_t thread;
+    nb_stream *stream;
+    const nb_model *model;
+    size_t layer, wanted, copies; /* copies: how many of the wanted are there */
+    nb_block blocks[2]; /* the second for the original model's stream */
+    nb_status status;
+    nb_err err;
+} nb__prefetch;
 
 typedef struct nb_run {
     const nb_model *model;
@@ -43,6 +59,7 @@ typedef struct nb_run {
     json_t *report;
     double loss_sum;
     size_t loss_count;
+    nb__prefetch prefetch;
 } nb_run;
 
 static inline const nb_plan_item *nb__run_item(const nb_run *r, size_t layer, nb_lin lin) {
@@ -82,12 +99,29 @@ bool nb__run_can_smooth(const nb_run *r, size_t layer, nb_tap tap);
 nb_status nb__run_smooth(nb_run *r, nb_block *block, nb_tap tap, const nb_lin *lins, size_t count, nb_mem x, size_t rows,
                          size_t k, nb_quant_stats *stats, nb_err *err);
 
+/* ---- device.c ---- */
+
+/* Tokens that a step of the forward pass handles at once. */
+size_t nb__run_forward_rows(const nb_run *r);
+/* Before work starts: NB_E_MEMORY where the run needs more memory of the device than it may take. Decides whether the next block's
+ * weights may be there too. */
+nb_status nb__run_check_memory(nb_run *r, nb_err *err);
+/* The weights of a layer, count of them alike: those that were fetched while the last block was in work, or loaded now. Begins to
+ * fetch the next layer's. */
+nb_status nb__run_load(nb_run *r, size_t layer, nb_block *out, size_t count, nb_err *err);
+/* Waits for what is being fetched, and drops it. */
+void nb__run_prefetch_stop(nb_run *r);
+
 /* ---- block.c ---- */
 
 /* Quantizes one block: packed tensors and report are then in r. */
 nb_status nb__run_block(nb_run *r, size_t layer, nb_err *err);
-/* The stages of one block over all windows, with `both` in both streams; with `quantize` each tap quantizes what reads it. */
-nb_status nb__run_stages(nb_run *r, nb_block *block, bool quantize, bool both, nb_err *err);
+/* The stages of one block over all windows, in both streams (`original`, NULL without the second, has the model's own weights); with `quantize` each tap quantizes what reads it. */
+nb_status nb__run_stages(nb_run *r, nb_block *block, nb_block *original, bool quantize, nb_err *err);
+/* Are there two streams of activations, the original model's beside ours? */
+static inline bool nb__run_has_original(const nb_run *r) {
+    return r->exact_hidden.base != NULL;
+}
 
 /* ---- resume.c ---- */
 

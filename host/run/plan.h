@@ -32,6 +32,7 @@ typedef struct nb_run_options {
     const char *calib;       /* a file, or "self" */
     const char *device;
     const char *kernel_filter;
+    size_t device_memory;    /* CUDA, OpenCL: bytes of the device's memory that may be taken; 0: all that is free */
     const char *cache_dir;   /* of device programs, or NULL */
     unsigned bits;
     int64_t group_size;      /* 0: auto, -1: per channel */

@@ -172,9 +172,16 @@ def gemma3_270m(path, hf):
     sample = np.sort(g.choice(262144, 256, replace=False))
     long = tok("\n".join(PROMPTS * 6)).input_ids
     assert len(long) > m.config.sliding_window + 64
-    out = run(m, [tok(p).input_ids for p in PROMPTS[:2]], sample)
+    out = {"sample": sample.astype(np.int32)}
+    for p, ids in enumerate(tok(t).input_ids for t in PROMPTS[:2]):
+        with torch.no_grad():
+            y = m(torch.tensor([ids])).logits[0].numpy()
+        out[f"p{p}.ids"] = np.array(ids, np.int32)
+        out[f"p{p}.logits"] = np.ascontiguousarray(y[:, sample])
+        out[f"p{p}.maxabs"] = np.abs(y).max(axis=1)
+        out[f"p{p}.argmax"] = y.argmax(axis=1).astype(np.int32)
     with torch.no_grad():  # past the window; the last 8 positions
-        y = m(torch.tensor([long])).logits[0, -8:].numpy()
+        y = m(torch.tensor([long]), logits_to_keep=8).logits[0].numpy()
     out["long.ids"] = np.array(long, np.int32)
     out["long.logits"] = np.ascontiguousarray(y[:, sample])
     out["long.maxabs"] = np.abs(y).max(axis=1)
