@@ -375,7 +375,7 @@ static nb_status make_product(nb_verify *v, const packed_case *p, size_t work, p
                               nb_err *err) {
     nb_random r = nb_random_seed(t->m + p->c.k);
     size_t x_bytes = t->x_count * size_of(t->x_type), y_bytes = t->y_count * size_of(t->y_type);
-    NB_TRY(nb_guarded_new(v->stream, x_bytes, size_of(t->x_type), &t->x, err));
+    NB_TRY(nb_guarded_new(v->stream, x_bytes, p->c.n % 3 ? size_of(t->x_type) : 16, &t->x, err));
     NB_TRY(nb_guarded_new(v->stream, y_bytes, size_of(t->y_type), &t->y, err));
     NB_TRY(nb_guarded_new(v->stream, p->c.n * 4, 4, &t->bias, err));
     NB_TRY(nb_guarded_new(v->stream, work, 64, &t->work, err));
@@ -407,7 +407,9 @@ static nb_status make_product(nb_verify *v, const packed_case *p, size_t work, p
 
 static nb_status run_product(nb_verify *v, const nb_kernel *row, const packed_case *p, size_t m,
                              nb_err *err) {
-    product t = {.m = m, .ldx = p->c.k + 3, .ldy = p->c.n + 5};
+    /* Every third weight has rows that vectors can read. */
+    size_t ldx = p->c.n % 3 ? p->c.k + 3 : nb_ceil_div(p->c.k, 8) * 8;
+    product t = {.m = m, .ldx = ldx, .ldy = p->c.n + 5};
     size_t work;
     nb_gemm_mode mode = row->op == NB_OP_qgemm ? NB_GEMM_EXACT : NB_GEMM_FAST;
     nb_status status;
