@@ -262,6 +262,8 @@ Test(commands, gguf_holds_the_same_model) {
         cr_assert_lt(kl_to("b.gguf", sources[i]), kl_to("a", sources[i]), "%s", sources[i]);
         cr_assert_eq(shell("$N quantize %s -o e.gguf --format gguf --bits 8", common), 0, "%s", run_err);
         cr_assert_lt(kl_to("e.gguf", sources[i]), 0.05 * kl_to("s", sources[i]), "%s", sources[i]);
+        cr_assert_eq(shell("$N quantize %s -o w.gguf --format gguf --bits 8 --method awq", common), 0, "%s", run_err);
+        cr_assert_lt(kl_to("w.gguf", sources[i]), 0.05 * kl_to("s", sources[i]), "%s", sources[i]);
         cr_assert_eq(shell("$N inspect e.gguf | grep -q Q8_0 && $N inspect a.gguf | grep -q Q4_1 && $N inspect s.gguf | grep -q Q4_0"), 0);
     }
 }
