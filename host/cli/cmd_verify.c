@@ -10,9 +10,9 @@
 
 typedef struct options {
     nb_common common;
-    const char *device, *kernel;
+    const char *device, *op, *kernel;
     bool full;
-    int64_t threads;
+    int64_t threads, every;
 } options;
 
 static double now(void) {
@@ -32,8 +32,11 @@ static void say(report *r, const nb_kernel *row, const nb_verify *v, const char 
     if (!r->o->common.json) {
         printf("%-8s %-16s %-24s", result, nb_op_name(row->op), row->name);
         if (v)
-            printf(" %6zu cases, largest error %3.0f %% of its bound, %.1f s", v->cases,
-                   v->worst * 100, seconds);
+            printf(" %6zu cases, %.1f s, ", v->cases, seconds);
+        if (v && row->err.acc == NB_EXACT)
+            printf("bit for bit");
+        else if (v)
+            printf("largest error %.0f %% of its bound", v->worst * 100);
         printf("%s%s\n", why ? "  " : "", why ? why : "");
         fflush(stdout);
         return;
@@ -60,10 +63,10 @@ static nb_status verify_row(report *r, nb_stream *stream, const nb_kernel *row, 
     }
     if (!nb_check_of(row->op)) {
         r->unchecked++;
-        say(r, row, NULL, "no check", "the operation has none here; unit tests cover it", 0);
+        say(r, row, NULL, "no check", "the operation has none", 0);
         return NB_OK;
     }
-    nb_verify v = {.stream = stream, .full = r->o->full};
+    nb_verify v = {.stream = stream, .full = r->o->full, .every = (size_t)r->o->every};
     double start = now();
     nb_status status = nb_verify_row(&v, row, err);
     if (status == NB_E_UNSUPPORTED && v.cases == 0) {
@@ -87,15 +90,15 @@ static nb_status verify_all(const options *o, report *r, nb_err *err) {
     NB_TRY(nb_device_open(o->device, &device_options, &device, err));
     nb_status status = nb_stream_new(device, &stream, err);
     for (size_t i = 0; i < count && status == NB_OK; i++)
-        if (rows[i].backend == device->backend->id && nb_glob(o->kernel, rows[i].name)) {
+        if (rows[i].backend == device->backend->id && nb_glob(o->kernel, rows[i].name) &&
+            nb_glob(o->op, nb_op_name(rows[i].op))) {
             seen++;
             status = verify_row(r, stream, &rows[i], err);
         }
     nb_stream_free(stream);
     nb_device_close(device);
     if (status == NB_OK && seen == 0)
-        status = nb_fail_at(err, NB_E_USAGE, NULL, "--kernel", "\"%s\" names no variant of %s",
-                            o->kernel, o->device);
+        status = nb_fail(err, NB_E_USAGE, "no variant of %s matches --op %s --kernel %s", o->device, o->op, o->kernel);
     if (status == NB_OK && r->failed)
         status = nb_fail(err, NB_E_CHECK, "%zu of %zu variants are wrong", r->failed,
                          r->failed + r->passed);
@@ -105,16 +108,19 @@ static nb_status verify_all(const options *o, report *r, nb_err *err) {
 static const nb_opt opts[] = {
     {"device", 0, NB_OPT_STR, offsetof(options, device), "DEVICE", NULL, 0, 0,
      "cpu, cuda[:N], opencl[:N] (cpu)"},
+    {"op", 0, NB_OPT_STR, offsetof(options, op), "GLOB", NULL, 0, 0, "operations to check (*)"},
     {"kernel", 0, NB_OPT_STR, offsetof(options, kernel), "GLOB", NULL, 0, 0,
      "variants to check (*)"},
     {"full", 0, NB_OPT_FLAG, offsetof(options, full), NULL, NULL, 0, 0,
      "all shapes, all rows and all fillings together"},
+    {"every", 0, NB_OPT_INT, offsetof(options, every), "N", NULL, 1, 1 << 20,
+     "about one case in N of each variant, for devices that are emulated (1)"},
     {"threads", 'j', NB_OPT_INT, offsetof(options, threads), "N", NULL, 0, 1024,
      "worker threads (0: all processors)"},
 };
 
 static int run(int argc, char **argv) {
-    options o = {.common.progress = "auto", .device = "cpu", .kernel = "*"};
+    options o = {.common.progress = "auto", .device = "cpu", .op = "*", .kernel = "*", .every = 1};
     bool done;
     int code;
     nb_cli_parse(&nb_cmd_verify, argc, argv, &o, NULL, &done, &code);
@@ -122,6 +128,7 @@ static int run(int argc, char **argv) {
         return code;
     nb_err err = {0};
     report r = {.o = &o, .list = json_array()};
+    double start = now();
     nb_status status = verify_all(&o, &r, &err), printed;
     if (o.common.json) {
         printed = nb_cli_json(
@@ -130,8 +137,8 @@ static int run(int argc, char **argv) {
                       (json_int_t)r.skipped, "unchecked", (json_int_t)r.unchecked, "rows", r.list),
             status == NB_OK ? &err : NULL);
     } else {
-        printf("%zu passed, %zu failed, %zu skipped, %zu without a check here\n", r.passed,
-               r.failed, r.skipped, r.unchecked);
+        printf("%zu passed, %zu failed, %zu skipped, %zu without a check here, %.0f s\n", r.passed,
+               r.failed, r.skipped, r.unchecked, now() - start);
         printed = nb_cli_flush(status == NB_OK ? &err : NULL);
     }
     json_decref(r.list);

@@ -6,14 +6,19 @@
 
 #define CHECK(op) [NB_OP_##op] = &nb_check_##op
 
+/* clang-format off */
 static const nb_check *const checks[NB_OP_COUNT] = {
-    CHECK(matmul),      CHECK(linear),
+    CHECK(matmul), CHECK(linear),
     CHECK(group_range), CHECK(group_search), CHECK(rtn), CHECK(dequant), CHECK(quant_error),
-    CHECK(copy_matrix), CHECK(reverse),      CHECK(transpose),
-    CHECK(abs_mean),    CHECK(scale_matrix), CHECK(subtract), CHECK(row_dot),
-    CHECK(add),
-    CHECK(qgemm),       CHECK(qgemm_i8),
+    CHECK(hessian), CHECK(hessian_check), CHECK(column_order), CHECK(hessian_order), CHECK(chol_inverse),
+    CHECK(copy_matrix), CHECK(reverse), CHECK(transpose), CHECK(gptq_block),
+    CHECK(abs_mean), CHECK(scale_matrix), CHECK(subtract), CHECK(row_dot),
+    CHECK(descent_block), CHECK(keep_rows), CHECK(hqq), CHECK(learned_round), CHECK(learned_back), CHECK(sign_step),
+    CHECK(embed), CHECK(rmsnorm), CHECK(rope), CHECK(attention), CHECK(glu), CHECK(add), CHECK(logit_stats),
+    CHECK(rmsnorm_back), CHECK(attention_back), CHECK(glu_back),
+    CHECK(qgemm), CHECK(qgemm_i8),
 };
+/* clang-format on */
 
 const nb_check *nb_check_of(nb_op op) {
     return checks[op];

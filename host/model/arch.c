@@ -11,13 +11,13 @@
 
 /* clang-format off */
 static const nb_lin_row llama_lins[NB_LIN_COUNT] = {
-    [NB_LIN_Q]    = {"self_attn.q_proj", "attn_q",      NB_TAP_ATTN_IN, true},
-    [NB_LIN_K]    = {"self_attn.k_proj", "attn_k",      NB_TAP_ATTN_IN, true},
-    [NB_LIN_V]    = {"self_attn.v_proj", "attn_v",      NB_TAP_ATTN_IN, true},
-    [NB_LIN_O]    = {"self_attn.o_proj", "attn_output", NB_TAP_ATTN_OUT, false},
-    [NB_LIN_GATE] = {"mlp.gate_proj",    "ffn_gate",    NB_TAP_MLP_IN, true},
-    [NB_LIN_UP]   = {"mlp.up_proj",      "ffn_up",      NB_TAP_MLP_IN, true},
-    [NB_LIN_DOWN] = {"mlp.down_proj",    "ffn_down",    NB_TAP_MLP_OUT, false},
+    [NB_LIN_Q]    = {"self_attn.q_proj", "attn_q",      NB_TAP_ATTN_IN,  .norm_fold = true},
+    [NB_LIN_K]    = {"self_attn.k_proj", "attn_k",      NB_TAP_ATTN_IN,  .norm_fold = true},
+    [NB_LIN_V]    = {"self_attn.v_proj", "attn_v",      NB_TAP_ATTN_IN,  .norm_fold = true},
+    [NB_LIN_O]    = {"self_attn.o_proj", "attn_output", NB_TAP_ATTN_OUT, .row_fold = true, .row_from = NB_LIN_V},
+    [NB_LIN_GATE] = {"mlp.gate_proj",    "ffn_gate",    NB_TAP_MLP_IN,   .norm_fold = true},
+    [NB_LIN_UP]   = {"mlp.up_proj",      "ffn_up",      NB_TAP_MLP_IN,   .norm_fold = true},
+    [NB_LIN_DOWN] = {"mlp.down_proj",    "ffn_down",    NB_TAP_MLP_OUT,  .row_fold = true, .row_from = NB_LIN_UP},
 };
 
 static const nb_family families[] = {

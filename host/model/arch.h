@@ -16,6 +16,8 @@ typedef struct nb_lin_row {
     const char *gguf; /* after "blk.N.": "attn_q" */
     nb_tap tap;
     bool norm_fold;   /* its input comes straight from a norm, whose weight may take a factor of each channel */
+    bool row_fold;    /* its input is linear in the output of ... */
+    nb_lin row_from;  /* ... this one, whose rows may take the factor; heads of attention share those of their key head */
 } nb_lin_row;
 
 /* Norms of a block. A family has those that its row names; the first two always. */

@@ -6,6 +6,27 @@
 #include "host/base/size.h"
 #include "host/model/impl.h"
 
+/* In their stored type on a device with memory of its own, rows of q and k in HF order. */
+static nb_status load_stored(const nb_model *m, nb_stream *stream, nb_lin which, const nb_view *v, nb_linear *lin, nb_err *err) {
+    size_t row_bytes = v->bytes / lin->n;
+    char *rows = NULL;
+    nb_status status = nb_alloc(stream->device, v->bytes, &lin->w, err);
+    if (status != NB_OK)
+        return status;
+    lin->w_type = v->dtype;
+    lin->owned = true;
+    if (nb__permuted(m, which)) {
+        NB_TRY(nb_calloc(v->bytes, 1, "a weight", &rows, err));
+        for (size_t i = 0; i < lin->n; i++)
+            memcpy(rows + i * row_bytes, (const char *)v->data + nb__file_row(m, which, i) * row_bytes, row_bytes);
+    }
+    NB_GO(nb_upload(stream, lin->w, rows ? rows : v->data, v->bytes, err));
+    NB_GO(nb_sync(stream, err));
+out:
+    nb_free(rows);
+    return status;
+}
+
 /* Rows of q and k in HF order, in their stored type. */
 static nb_status load_permuted(const nb_model *m, nb_device *device, nb_lin which, const nb_view *v, nb_linear *lin,
                                nb_err *err) {
@@ -68,7 +89,7 @@ static nb_status load_linear(const nb_model *m, nb_stream *stream, size_t layer,
     if (!v)
         return load_quantized(m, stream, layer, which, lin, err);
     if (!stream->device->unified)
-        return load_f32(m, stream, layer, which, lin, err);
+        return load_stored(m, stream, which, v, lin, err);
     lin->w_type = v->dtype;
     if (nb__permuted(m, which))
         return load_permuted(m, stream->device, which, v, lin, err);

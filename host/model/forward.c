@@ -51,19 +51,44 @@ size_t nb_forward_stage_bytes(const nb_hparams *hp, size_t tokens) {
 
 /* ---- set-up ---- */
 
-/* A table of the top of the model: as it lies in the file, or as floats on the device. */
+/* A table of the top of the model in its stored type: as it lies in the file, or on the device, where it is loaded when it is first
+ * used. */
 static nb_status load_table(nb_stream *stream, const nb_view *v, nb_mem *mem, nb_dtype *type, bool *owned, nb_err *err) {
-    if (stream->device->unified) {
-        NB_TRY(nb__view_finite(v, err));
+    if (mem->base)
+        return NB_OK;
+    NB_TRY(nb__view_finite(v, err));
+    *type = v->dtype;
+    *owned = !stream->device->unified;
+    if (!*owned) {
         *mem = nb_mem_host(v->data, v->bytes);
-        *type = v->dtype;
-        *owned = false;
         return NB_OK;
     }
-    NB_TRY(nb__load_vector(stream, v, 0.0, mem, err));
-    *type = NB_F32;
-    *owned = true;
+    NB_TRY(nb_alloc(stream->device, v->bytes, mem, err));
+    NB_TRY(nb_upload(stream, *mem, v->data, v->bytes, err));
+    return nb_sync(stream, err);
+}
+
+static nb_status need_embed(nb_forward *f, nb_err *err) {
+    return load_table(f->stream, f->model->embed, &f->embed, &f->embed_type, &f->embed_owned, err);
+}
+
+static nb_status need_head(nb_forward *f, nb_err *err) {
+    if (f->model->head != f->model->embed)
+        return load_table(f->stream, f->model->head, &f->head, &f->head_type, &f->head_owned, err);
+    NB_TRY(need_embed(f, err));
+    f->head = f->embed;
+    f->head_type = f->embed_type;
     return NB_OK;
+}
+
+void nb_forward_drop_tables(nb_forward *f) {
+    if (f->embed_owned)
+        nb_release(f->device, &f->embed);
+    if (f->head_owned)
+        nb_release(f->device, &f->head);
+    if (f->embed_owned || f->head_owned)
+        f->embed = f->head = (nb_mem){0};
+    f->embed_owned = f->head_owned = false;
 }
 
 static nb_status setup(nb_forward *f, nb_err *err) {
@@ -74,12 +99,10 @@ static nb_status setup(nb_forward *f, nb_err *err) {
     NB_TRY(nb_alloc_array(f->device, f->rows * work_width(f->hp), sizeof(float), &f->work, err));
     NB_TRY(nb_alloc_array(f->device, f->rows, sizeof(int32_t), &f->ids, err));
     NB_TRY(nb__load_vector(f->stream, m->final_norm, f->hp->norm_offset, &f->final_norm, err));
-    NB_TRY(load_table(f->stream, m->embed, &f->embed, &f->embed_type, &f->embed_owned, err));
-    if (m->head != m->embed)
-        return load_table(f->stream, m->head, &f->head, &f->head_type, &f->head_owned, err);
-    f->head = f->embed;
-    f->head_type = f->embed_type;
-    return NB_OK;
+    if (!f->device->unified)
+        return NB_OK; /* tables are loaded when they are used */
+    NB_TRY(need_embed(f, err));
+    return need_head(f, err);
 }
 
 nb_status nb_forward_new(const nb_model *model, nb_stream *stream, size_t rows, nb_forward **out, nb_err *err) {
@@ -108,10 +131,7 @@ void nb_forward_free(nb_forward *f) {
     nb_release(f->device, &f->work);
     nb_release(f->device, &f->ids);
     nb_release(f->device, &f->final_norm);
-    if (f->embed_owned)
-        nb_release(f->device, &f->embed);
-    if (f->head_owned)
-        nb_release(f->device, &f->head);
+    nb_forward_drop_tables(f);
     nb_packed_free(f->head_q8);
     for (int i = 0; i < 2; i++) {
         nb_release(f->device, &f->cos[i]);
@@ -386,6 +406,7 @@ nb_status nb_forward_embed(nb_forward *f, const int32_t *ids, size_t count, nb_m
         if (ids[i] < 0 || (size_t)ids[i] >= f->hp->vocab)
             return nb_fail(err, NB_E_INPUT, "token id %d at place %zu, expected ids below the vocabulary's size %zu",
                            (int)ids[i], i, f->hp->vocab);
+    NB_TRY(need_embed(f, err));
     for (size_t at = 0; at < count; at += f->rows) {
         size_t rows = nb_min(f->rows, count - at);
         NB_TRY(nb_upload(f->stream, f->ids, ids + at, rows * sizeof *ids, err));
@@ -503,6 +524,8 @@ nb_status nb_forward_stages(nb_forward *f, nb_block *b, nb_mem hidden, nb_mem wo
 }
 
 nb_status nb_forward_logits(nb_forward *f, nb_mem hidden, size_t count, nb_mem logits, nb_err *err) {
+    if (!f->head_q8)
+        NB_TRY(need_head(f, err));
     nb_linear head = {.n = f->hp->vocab, .k = f->hp->hidden, .w = f->head, .w_type = f->head_type, .packed = f->head_q8,
                       .quantized = f->head_q8};
     for (size_t at = 0; at < count; at += f->rows) {

@@ -298,6 +298,10 @@ nb_status nb_model_weight_f32(const nb_model *m, size_t layer, nb_lin lin, float
     return NB_OK;
 }
 
+const nb_view *nb_model_embeddings(const nb_model *model) {
+    return model->embed;
+}
+
 const nb_view *nb_model_linear_view(const nb_model *model, size_t layer, nb_lin lin) {
     return model->layers[layer].lin[lin];
 }

@@ -28,6 +28,9 @@ void nb_rope_factors(const nb_hparams *hp, float *factors);
 /* The tensor that holds a linear's dense weight in its file; NULL where the linear is quantized. */
 const nb_view *nb_model_linear_view(const nb_model *model, size_t layer, nb_lin lin);
 
+/* The table of embeddings as it lies in its file. */
+const nb_view *nb_model_embeddings(const nb_model *model);
+
 /* The f32 weight of a linear in HF row order (a GGUF q/k permutation is undone), into out[n*k]; a quantized one is
  * dequantized. NaN or infinity is NB_E_INPUT naming the tensor. */
 nb_status nb_model_weight_f32(const nb_model *model, size_t layer, nb_lin lin, float *out, nb_err *err);

@@ -27,6 +27,8 @@ nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err 
         return nb_fail(err, NB_E_USAGE, "part %g of asymmetric calibration, expected 0 to 1", o->asym);
     if (o->descent > MAX_DESCENT)
         return nb_fail(err, NB_E_USAGE, "%u sweeps of coordinate descent, expected 0 to %d", o->descent, MAX_DESCENT);
+    if (!(o->rate >= 0.0 && o->rate <= 1.0))
+        return nb_fail(err, NB_E_USAGE, "steps of learned rounding of %g, expected 0 to 1", o->rate);
     if (o->block == 0 || o->block > MAX_BLOCK)
         return nb_fail(err, NB_E_USAGE, "a block of %zu columns, expected 1 to %d", o->block, MAX_BLOCK);
     return NB_OK;

@@ -67,11 +67,8 @@ static size_t far_columns(size_t k, const nb_quant_options *options) {
 static size_t gptq_scratch(size_t n, size_t k, const nb_quant_options *o) {
     size_t floats = n * k + k * k + nb__factor_temp(k) + far_columns(k, o) * n + 2 * n * nb_ceil_div(k, o->group_size) + n +
                     3 * k;
-    if (o->asym > 0.0)
-        floats += 2 * n * k;
-    if (o->descent > 0)
-        floats += 2 * n * k + n * k / 4 + 128 * n;
-    return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status);
+    size_t target = o->asym > 0.0 ? 2 * n * k * sizeof(float) : 0, descent = o->descent > 0 ? nb__descent_scratch(n, k, o) : 0;
+    return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status) + nb_max(target, descent);
 }
 
 typedef struct buffer {

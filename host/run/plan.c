@@ -11,6 +11,7 @@
 #include "host/base/str.h"
 #include "host/model/forward.h"
 #include "host/quant/awq.h"
+#include "host/run/learn.h"
 
 /* ---- overrides ---- */
 
@@ -281,6 +282,15 @@ static nb_status plan_sizes(nb_plan *plan, const nb_model *model, nb_err *err) {
     return NB_OK;
 }
 
+/* Learned rounding keeps the block's input, and the original's stream where asymmetric calibration does not already. */
+static uint64_t plan_learn_memory(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o) {
+    size_t groups[NB_LIN_COUNT] = {0}, tokens = o->samples * o->seq_len;
+    for (size_t i = 0; i < nb_min(plan->count, NB_LIN_COUNT); i++)
+        groups[plan->items[i].lin] = plan->items[i].group_size;
+    uint64_t bytes = nb_learn_bytes(hp, groups, nb_min(o->batch, o->samples), o->seq_len) + 4 * (uint64_t)tokens * hp->hidden;
+    return plan->asym > 0 ? bytes : bytes + 4 * (uint64_t)tokens * hp->hidden + nb_forward_stage_bytes(hp, tokens);
+}
+
 /* Multiply-adds count two. Forward: each linear once over all tokens; Hessian: half of 2 T K^2 for each tap; solve: N K^2 for
  * the updates and 2/3 K^3 for the factor. */
 static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options *o) {
@@ -300,8 +310,10 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
         if (o->descent && !it->skip && plan->method->needs_hessian) /* a gradient, and half of one inside a sweep */
             plan->flop += (double)o->descent * 3.0 * n * k * k;
-        if (plan->smooth && hp->family->lins[it->lin].norm_fold)
+        if (plan->smooth)
             plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
+        if (plan->learn) /* forward, and back by inputs and by weights */
+            plan->flop += 6.0 * (double)o->iterations * (double)o->batch * (double)o->seq_len * n * k + 4.0 * tokens * n * k;
         if (plan->asym > 0) /* a second stream, the cross term once a tap, four products a linear */
             plan->flop += 2.0 * tokens * n * k + 8.0 * n * k * k + (n < k ? 0.0 : 2.0 * tokens * k * k / 2.0);
     }
@@ -315,6 +327,8 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 25 * (uint64_t)max_weight;
     if (o->descent)
         plan->peak_memory += 9 * (uint64_t)max_weight;
+    if (plan->learn)
+        plan->peak_memory += plan_learn_memory(plan, hp, o);
     if (plan->asym > 0)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
@@ -369,18 +383,35 @@ out:
     return status;
 }
 
-static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *err) {
-    const char *name = o->method;
-    plan->method_name = name;
+/* "awq+gptq+autoround" is what comes first, the method, what comes last; each but one may be absent. */
+static nb_status split_method(nb_plan *plan, const char *name, nb_err *err) {
+    static const char last[] = "autoround";
+    char base[32];
+    size_t len = strlen(name), tail = sizeof last - 1;
     plan->smooth = !strcmp(name, "awq") || nb_starts_with(name, "awq+");
-    if (plan->smooth)
-        name = name[3] ? name + 4 : "rtn";
-    plan->method = nb_quantizer_by_name(name);
-    if (!plan->method)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
-    if (!strcmp(name, "hqq") && o->symmetric)
+    const char *at = name + (!plan->smooth ? 0 : name[3] ? 4 : 3);
+    plan->learn = len >= tail && !strcmp(name + len - tail, last) && (name + len - tail == at || name[len - tail - 1] == '+');
+    size_t rest = plan->learn ? (size_t)(name + len - tail - at) : strlen(at);
+    if (plan->learn && rest > 0)
+        rest--; /* the + */
+    if (rest >= sizeof base)
+        rest = sizeof base - 1;
+    memcpy(base, at, rest);
+    base[rest] = 0;
+    plan->method = nb_quantizer_by_name(rest == 0 && (plan->smooth || plan->learn) ? "rtn" : base);
+    return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", name);
+}
+
+static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    plan->method_name = o->method;
+    NB_TRY(split_method(plan, o->method, err));
+    if (!strcmp(plan->method->name, "hqq") && o->symmetric)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "hqq moves zero points, which --sym has not; add --asym");
-    plan->needs_data = plan->smooth || plan->method->needs_hessian;
+    if (plan->smooth && plan->learn)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "awq and autoround do not go together");
+    if (plan->learn && plan->method->needs_hessian && o->order == NB_ORDER_ACT)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with autoround; group-aware does");
+    plan->needs_data = plan->smooth || plan->learn || plan->method->needs_hessian;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
     plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;

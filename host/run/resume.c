@@ -58,20 +58,22 @@ static nb_status restore_weights(nb_run *r, nb_block *block, const nb_ckpt *part
 }
 
 nb_status nb__run_replay(nb_run *r, size_t layer, nb_err *err) {
-    nb_block block;
+    nb_block blocks[2]; /* ours, and the original model's where it has a stream */
+    size_t count = nb__run_has_original(r) ? 2 : 1;
     nb_ckpt *part = NULL;
     char *path = NULL;
     nb_status status;
     if (!r->plan->needs_data)
         return NB_OK;
-    NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
+    NB_TRY(nb__run_load(r, layer, blocks, count, err));
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
-    NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(nb__run_stages(r, &block, false, err));
+    NB_GO(restore_weights(r, &blocks[0], part, err));
+    NB_GO(nb__run_stages(r, &blocks[0], count > 1 ? &blocks[1] : NULL, false, err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
-    nb_block_free(r->device, &block);
+    for (size_t i = 0; i < count; i++)
+        nb_block_free(r->device, &blocks[i]);
     return status;
 }

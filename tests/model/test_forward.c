@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/model/impl.h"
 #include "run.h"
 
 /* Logits against Transformers in f32: at each position max|difference| <= 1e-4 of max|logit|. Golden rows hold either the
@@ -300,6 +301,120 @@ Test(forward, a_cache_changes_nothing) {
         cache_equals_whole(names[i], 1, (const size_t[]){1, 20, 1, 1, 7}, 5);
         cache_equals_whole(names[i], 3, (const size_t[]){9, 1, 1, 6, 1}, 5);
     }
+}
+
+/* Rows of q, k and v, and of gate and up, do not depend on what stands beside them: a joined block gives the same bits. */
+static void joined_equals_single(const char *name, nb_gemm_mode mode, size_t sequences, const size_t *steps, size_t n_steps,
+                                 bool cached) {
+    machine m = machine_open(2);
+    nb_model *model = model_open(golden_path(name));
+    const nb_hparams *hp = nb_model_hparams(model);
+    int32_t ids[ROWS];
+    nb_forward *f;
+    nb_mem hidden[2];
+    nb_kv *kv[2] = {NULL, NULL};
+    nb_block blocks[2][2];
+    cr_assert_leq(hp->layers, 2);
+    random_ids(ids, ROWS, hp->vocab);
+    cr_assert_eq(nb_forward_new(model, m.stream, ROWS, &f, NULL), NB_OK);
+    nb_forward_set_mode(f, mode);
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert_eq(nb_alloc(m.device, ROWS * hp->hidden * 4, &hidden[i], NULL), NB_OK);
+        if (cached)
+            cr_assert_eq(nb_kv_new(model, m.stream, sequences, 40, &kv[i], NULL), NB_OK);
+        for (size_t l = 0; l < hp->layers; l++)
+            cr_assert_eq((i ? nb_block_load_joined : nb_block_load)(model, m.stream, l, &blocks[i][l], NULL), NB_OK);
+    }
+    for (nb_joint j = 0; j < NB_JOINT_COUNT; j++)
+        cr_assert(blocks[1][0].joint[j].packed && !blocks[0][0].joint[j].packed);
+    cr_assert(!blocks[1][0].lin[NB_LIN_K].packed && blocks[0][0].lin[NB_LIN_K].packed);
+    for (size_t s = 0, past = 0; s < n_steps; past += cached ? steps[s] : 0, s++) {
+        size_t rows = sequences * steps[s];
+        for (size_t i = 0; i < 2; i++) {
+            cr_assert_eq(nb_forward_embed(f, ids + past, rows, hidden[i], NULL), NB_OK);
+            for (size_t l = 0; l < hp->layers; l++)
+                cr_assert_eq(nb_forward_block(f, &blocks[i][l], hidden[i], sequences, steps[s], kv[i], past, NULL), NB_OK);
+        }
+        cr_assert(!memcmp(nb_host(hidden[0]), nb_host(hidden[1]), rows * hp->hidden * 4), "%s step %zu", name, s);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t l = 0; l < hp->layers; l++)
+            nb_block_free(m.device, &blocks[i][l]);
+        nb_release(m.device, &hidden[i]);
+        nb_kv_free(kv[i]);
+    }
+    nb_forward_free(f);
+    nb_model_close(model);
+    machine_close(&m);
+}
+
+Test(forward, joined_linears_give_the_bits_of_single_ones) {
+    static const char *const names[] = {"gptq/w4-sym-g32", "gptq/w4-asym-g32-v1", "gptq/w3-sym-g32"};
+    for (size_t i = 0; i < 3; i++)
+        for (nb_gemm_mode mode = NB_GEMM_EXACT; mode <= NB_GEMM_FAST; mode++) {
+            joined_equals_single(names[i], mode, 1, (const size_t[]){9, 1, 1, 12}, 4, true);
+            joined_equals_single(names[i], mode, 2, (const size_t[]){5, 1, 3}, 3, true);
+            joined_equals_single(names[i], mode, 3, (const size_t[]){7, 1}, 2, false);
+        }
+}
+
+/* Bits of a group's scale: max|w| / 127 in f16, as head.c says. */
+static float head_scale(const float *w, size_t count) {
+    float max = 0.0f;
+    for (size_t j = 0; j < count; j++)
+        max = fmaxf(max, fabsf(w[j]));
+    return nb_f16_to_f32(nb_f32_to_f16(max / 127.0f));
+}
+
+/* The 8-bit head is at most half a step of each weight away, |x| times that in the logit; in f32, with K = 64:
+ * gamma_K sum|x||w| more on both sides. */
+Test(forward, an_eight_bit_head_is_half_a_step_away) {
+    enum { COUNT = 5 };
+    machine m = machine_open(2);
+    nb_model *model = model_open(golden_path("gptq/w4-sym-g32"));
+    const nb_hparams *hp = nb_model_hparams(model);
+    size_t k = hp->hidden, n = hp->vocab;
+    nb_forward *f;
+    nb_mem hidden, logits[3];
+    float *x = malloc(k * sizeof *x), *w = malloc(k * sizeof *w), *gain = malloc(k * sizeof *gain);
+    int32_t ids[COUNT] = {1, 7, 200, 3, 40};
+    cr_assert_eq(nb_forward_new(model, m.stream, COUNT, &f, NULL), NB_OK);
+    cr_assert_eq(nb_alloc(m.device, COUNT * k * 4, &hidden, NULL), NB_OK);
+    cr_assert_eq(nb_forward_embed(f, ids, COUNT, hidden, NULL), NB_OK);
+    for (size_t i = 0; i < 3; i++) { /* stored, 8 bits, stored again */
+        cr_assert_eq(nb_alloc(m.device, COUNT * n * 4, &logits[i], NULL), NB_OK);
+        cr_assert_eq(nb_forward_set_embeddings(f, i == 1 ? NB_EMBEDDINGS_Q8 : NB_EMBEDDINGS_STORED, NULL), NB_OK);
+        cr_assert_eq(nb_forward_logits(f, hidden, COUNT, logits[i], NULL), NB_OK);
+    }
+    cr_assert(!memcmp(nb_host(logits[0]), nb_host(logits[2]), COUNT * n * 4));
+    cr_assert(memcmp(nb_host(logits[0]), nb_host(logits[1]), COUNT * n * 4));
+    nb_to_f32(model->final_norm->dtype, model->final_norm->data, k, gain);
+    for (size_t r = 0; r < COUNT; r++) {
+        const float *h = nb_host_f32(hidden) + r * k;
+        double squares = 0;
+        for (size_t j = 0; j < k; j++)
+            squares += (double)h[j] * h[j];
+        for (size_t j = 0; j < k; j++)
+            x[j] = (float)(h[j] / sqrt(squares / (double)k + hp->norm_eps) * gain[j]);
+        for (size_t t = 0; t < n; t++) {
+            double bound = 0, gamma = (double)(k + 8) * 0x1p-24;
+            nb_to_f32(model->head->dtype, (const char *)model->head->data + t * model->head->bytes / n, k, w);
+            for (size_t j = 0; j < k; j++)
+                bound += fabs((double)x[j]) *
+                         (0.5 * (1 + 0x1p-20) * head_scale(w + j / 32 * 32, 32) + 2 * gamma * fabs((double)w[j]));
+            float a = nb_host_f32(logits[0])[r * n + t], b = nb_host_f32(logits[1])[r * n + t];
+            cr_assert_leq(fabs((double)a - b), bound, "row %zu token %zu: %g, %g", r, t, (double)a, (double)b);
+        }
+    }
+    free(x);
+    free(w);
+    free(gain);
+    for (size_t i = 0; i < 3; i++)
+        nb_release(m.device, &logits[i]);
+    nb_release(m.device, &hidden);
+    nb_forward_free(f);
+    nb_model_close(model);
+    machine_close(&m);
 }
 
 Test(forward, refusals) {
