@@ -25,6 +25,9 @@ enum {
     NB_NEED_DOTPROD = 1 << 5
 };
 
+/* A CUDA row that needs cuBLAS; set beside the compute capability. */
+enum { NB_CUDA_NEEDS_BLAS = 1 << 16 };
+
 /* Needs of OpenCL rows. A row is built with what it needs, so that a lesser row is the other path of the same source. */
 enum {
     NB_CL_NONE = 0,
@@ -33,7 +36,8 @@ enum {
     NB_CL_CPU = 1 << 2,       /* a processor: wide vectors in a work-item, no local memory */
     NB_CL_FP16 = 1 << 3,      /* half arithmetic */
     NB_CL_SUBGROUPS = 1 << 4, /* cl_khr_subgroups */
-    NB_CL_DOT = 1 << 5        /* cl_khr_integer_dot_product */
+    NB_CL_DOT = 1 << 5,       /* cl_khr_integer_dot_product */
+    NB_CL_SUBGROUP16 = 1 << 6 /* sub-groups of 16, which a kernel can ask for (cl_intel_required_subgroup_size) */
 };
 
 /* Error model: |y - oracle| <= (gamma_K of the accumulator + u_weight) * sum|x||w| + u_out * |y|, with int8 activations
@@ -57,7 +61,7 @@ typedef struct nb_kernel {
     nb_op op;
     nb_backend_id backend;
     const char *name;
-    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10; OpenCL: NB_CL_* */
+    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10, and NB_CUDA_NEEDS_BLAS; OpenCL: NB_CL_* */
     nb_error_model err;
     nb_cpu_kernel *cpu; /* NULL for other backends */
 } nb_kernel;

@@ -52,6 +52,7 @@ static void read_limits(nb__cl_device *d, const nb_device_options *options) {
     d->base.units = (unsigned)nb__cl_device_number(d->api, id, CL_DEVICE_MAX_COMPUTE_UNITS);
     d->max_alloc = nb__cl_device_number(d->api, id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
     d->memory = nb__cl_device_number(d->api, id, CL_DEVICE_GLOBAL_MEM_SIZE);
+    d->tuning = nb__cl_tuning_default(d->features);
     d->limit = options->memory_limit ? nb_min(options->memory_limit, d->memory) : d->memory;
 }
 
@@ -77,6 +78,7 @@ static nb_status open_device(nb__cl_device *d, const nb_device_options *options,
     NB_TRY(check_device(d, err));
     if (options->cache_dir)
         NB_TRY(nb_strdup(options->cache_dir, &d->cache_dir, err));
+    nb__cl_tuning_load(d);
     if (options->native_context) {
         cl_int code = d->api->clRetainContext(options->native_context);
         if (code != CL_SUCCESS)
@@ -399,4 +401,6 @@ const nb_backend nb__backend_opencl = {
     .fill = opencl_fill,
     .can_run = opencl_can_run,
     .launch = opencl_launch,
+    .tune = nb__cl_tune,
+    .packer = &nb__packer_opencl,
 };
