@@ -25,6 +25,9 @@ enum {
     NB_NEED_DOTPROD = 1 << 5
 };
 
+/* A CUDA row that needs cuBLAS; set beside the compute capability. */
+enum { NB_CUDA_NEEDS_BLAS = 1 << 16 };
+
 /* Needs of OpenCL rows. A row is built with what it needs, so that a lesser row is the other path of the same source. */
 enum {
     NB_CL_NONE = 0,
@@ -58,7 +61,7 @@ typedef struct nb_kernel {
     nb_op op;
     nb_backend_id backend;
     const char *name;
-    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10; OpenCL: NB_CL_* */
+    unsigned needs; /* CPU: NB_NEED_*; CUDA: compute capability * 10, and NB_CUDA_NEEDS_BLAS; OpenCL: NB_CL_* */
     nb_error_model err;
     nb_cpu_kernel *cpu; /* NULL for other backends */
 } nb_kernel;

@@ -87,6 +87,8 @@ struct nb_device {
     nb_pool *pool;
     /* What works side by side: threads of the CPU, multiprocessors, compute units. */
     unsigned units;
+    /* Bytes of its memory that a stream keeps for itself once it has multiplied matrices. */
+    size_t overhead;
     /* Does the device read host memory in place? Then nb_mem_host may be passed to operations. */
     bool unified;
 };
@@ -133,6 +135,7 @@ extern const nb_backend nb__backend_opencl;
 /* ---- cpu.c ---- */
 
 extern const nb_backend nb__backend_cpu;
+extern const nb_backend nb__backend_cuda; /* cuda.c */
 /* NB_NEED_* flags that this processor has. */
 unsigned nb_cpu_features(void);
 

@@ -19,7 +19,7 @@ static inline size_t nb__cl_row_items(const nb_kernel *row) {
     return row->needs & NB_CL_CPU ? 1 : 64;
 }
 enum { NB_CL_WIDE = 8 };
-/* The compiler option that names a stored type for kernels/opencl/weight_types.cl. */
-nb_status nb__cl_weight_type(nb_dtype type, const char **define, nb_err *err);
+/* A stored type for kernels/opencl/weight_types.cl: a compiler option (or NULL) and its number there. */
+nb_status nb__cl_weight_type(nb_dtype type, const char **define, unsigned *number, nb_err *err);
 
 #endif

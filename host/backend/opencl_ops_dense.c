@@ -49,38 +49,32 @@ nb_status nb__cl_matmul(nb_stream *stream, const nb_kernel *row, const void *arg
                      NB_CL_MEM(a->c), NB_CL_U32(a->ldc), NB_CL_F32(a->alpha), NB_CL_F32(a->beta), NB_CL_U32(a->lower));
 }
 
-nb_status nb__cl_weight_type(nb_dtype type, const char **define, nb_err *err) {
-    switch (type) {
-    case NB_F32: *define = "-DW_F32"; return NB_OK;
-    case NB_F16: *define = "-DW_F16"; return NB_OK;
-    case NB_BF16: *define = "-DW_BF16"; return NB_OK;
-    case NB_Q8_0: *define = "-DW_Q8_0"; return NB_OK;
-    case NB_Q4_0: *define = "-DW_Q4_0"; return NB_OK;
-    case NB_Q4_1: *define = "-DW_Q4_1"; return NB_OK;
-    case NB_Q5_0: *define = "-DW_Q5_0"; return NB_OK;
-    case NB_Q5_1: *define = "-DW_Q5_1"; return NB_OK;
-    case NB_Q4_K: *define = "-DW_Q4_K"; return NB_OK;
-    case NB_Q5_K: *define = "-DW_Q5_K"; return NB_OK;
-    case NB_Q6_K: *define = "-DW_Q6_K"; return NB_OK;
-    default: return nb_fail(err, NB_E_UNSUPPORTED, "OpenCL kernels do not read weights of type %s", nb_dtype_get(type)->name);
-    }
+nb_status nb__cl_weight_type(nb_dtype type, const char **define, unsigned *number, nb_err *err) {
+    static const unsigned numbers[NB_DTYPE_COUNT] = {[NB_F16] = 1,  [NB_BF16] = 2, [NB_Q4_0] = 3, [NB_Q4_1] = 4, [NB_Q5_0] = 5,
+                                                     [NB_Q5_1] = 6, [NB_Q8_0] = 7, [NB_Q4_K] = 8, [NB_Q5_K] = 9, [NB_Q6_K] = 10};
+    *define = type == NB_F32 ? "-DW_F32" : NULL;
+    *number = numbers[type];
+    if (type != NB_F32 && *number == 0)
+        return nb_fail(err, NB_E_UNSUPPORTED, "OpenCL kernels do not read weights of type %s", nb_dtype_get(type)->name);
+    return NB_OK;
 }
 
 nb_status nb__cl_linear(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
     const struct nb_linear_args *a = args;
-    const char *type = NULL;
+    const char *type;
+    unsigned number;
     size_t row_bytes;
-    NB_TRY(nb__cl_weight_type(a->w_type, &type, err));
+    NB_TRY(nb__cl_weight_type(a->w_type, &type, &number, err));
     if (!nb_dtype_bytes(a->w_type, a->k, &row_bytes))
         return nb_fail(err, NB_E_UNSUPPORTED, "a weight of type %s with rows of %zu elements", nb_dtype_get(a->w_type)->name, a->k);
     if (!is_wide(row))
         return NB_CL_RUN(stream, row, err, ("linear_tiled", type, tiled_grid(a->m, a->n)), NB_CL_U32(a->m), NB_CL_U32(a->n),
-                         NB_CL_U32(a->k), NB_CL_MEM(a->x), NB_CL_U32(a->ldx), NB_CL_MEM(a->w), NB_CL_U64(row_bytes),
+                         NB_CL_U32(a->k), NB_CL_MEM(a->x), NB_CL_U32(a->ldx), NB_CL_MEM(a->w), NB_CL_U32(number), NB_CL_U64(row_bytes),
                          NB_CL_MEM(a->bias), NB_CL_MEM(a->y), NB_CL_U32(a->ldy), NB_CL_U32(a->accumulate));
     nb_mem packed;
     NB_TRY(panels_scratch(stream, a->n, a->k, &packed, err));
     NB_TRY(NB_CL_RUN(stream, row, err, ("linear_pack", type, pack_grid(a->n, a->k)), NB_CL_U32(a->n), NB_CL_U32(a->k),
-                     NB_CL_MEM(a->w), NB_CL_U64(row_bytes), NB_CL_MEM(packed)));
+                     NB_CL_MEM(a->w), NB_CL_U32(number), NB_CL_U64(row_bytes), NB_CL_MEM(packed)));
     return NB_CL_RUN(stream, row, err, ("linear_wide", type, wide_grid(a->m, a->n)), NB_CL_U32(a->m), NB_CL_U32(a->n),
                      NB_CL_U32(a->k), NB_CL_MEM(a->x), NB_CL_U32(a->ldx), NB_CL_MEM(packed), NB_CL_MEM(a->bias), NB_CL_MEM(a->y),
                      NB_CL_U32(a->ldy), NB_CL_U32(a->accumulate));

@@ -7,13 +7,14 @@ enum { QUERIES = 32, KEYS = 64, ATTENTION_ITEMS = 64, MAX_HEAD_DIM = 512 };
 
 nb_status nb__cl_embed(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
     const struct nb_embed_args *a = args;
-    const char *type = NULL;
+    const char *type;
+    unsigned number;
     size_t row_bytes;
-    NB_TRY(nb__cl_weight_type(a->w_type, &type, err));
+    NB_TRY(nb__cl_weight_type(a->w_type, &type, &number, err));
     if (!nb_dtype_bytes(a->w_type, a->k, &row_bytes))
         return nb_fail(err, NB_E_UNSUPPORTED, "a table of type %s with rows of %zu elements", nb_dtype_get(a->w_type)->name, a->k);
     return NB_CL_RUN(stream, row, err, ("embed", type, nb__cl_over(a->rows, a->k)), NB_CL_U32(a->k), NB_CL_MEM(a->ids),
-                     NB_CL_MEM(a->table), NB_CL_U64(row_bytes), NB_CL_MEM(a->out), NB_CL_U32(a->ldo), NB_CL_F32(a->scale));
+                     NB_CL_MEM(a->table), NB_CL_U32(number), NB_CL_U64(row_bytes), NB_CL_MEM(a->out), NB_CL_U32(a->ldo), NB_CL_F32(a->scale));
 }
 
 nb_status nb__cl_rmsnorm(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
@@ -58,11 +59,29 @@ nb_status nb__cl_attention(nb_stream *stream, const nb_kernel *row, const void *
                      ATTENTION_ARGS(a), NB_CL_LOCAL(room));
 }
 
+/* Rows of the logits (or of the reference) against the logits, into parts. */
+static nb_status logit_rows(nb_stream *stream, const nb_kernel *row, const struct nb_logit_stats_args *a, nb_mem r, size_t ldr,
+                            nb_mem parts, nb_err *err) {
+    size_t items = nb__cl_row_items(row);
+    return NB_CL_RUN(stream, row, err, ("logit_stats_row", NULL, NB_CL_GRID1(a->rows, items)), NB_CL_U32(a->n), NB_CL_MEM(r),
+                     NB_CL_U32(ldr), NB_CL_MEM(a->logits), NB_CL_U32(a->ldl), NB_CL_MEM(parts), NB_CL_LOCAL(items * NB_CL_WIDE),
+                     NB_CL_LOCAL(items * sizeof(float)), NB_CL_LOCAL(items * sizeof(uint32_t)));
+}
+
 nb_status nb__cl_logit_stats(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
     const struct nb_logit_stats_args *a = args;
-    size_t items = nb__cl_row_items(row);
-    return NB_CL_RUN(stream, row, err, ("logit_stats", NULL, NB_CL_GRID1(a->rows, items)), NB_CL_U32(a->n), NB_CL_MEM(a->logits),
-                     NB_CL_MEM(a->reference), NB_CL_U32(a->ldl), NB_CL_U32(a->ldr), NB_CL_MEM(a->targets), NB_CL_MEM(a->nll),
-                     NB_CL_MEM(a->kl), NB_CL_MEM(a->agree), NB_CL_LOCAL(items * NB_CL_WIDE), NB_CL_LOCAL(items * sizeof(float)),
-                     NB_CL_LOCAL(items * sizeof(uint32_t)));
+    enum { PART = 24 }; /* of kernels/opencl/logit_stats.cl */
+    size_t bytes;
+    nb_mem parts;
+    if (!nb_mul3(a->rows, 2, PART, &bytes))
+        return nb_fail_memory(err, SIZE_MAX, "statistics of logits");
+    if (a->rows == 0)
+        return NB_OK;
+    NB_TRY(nb__cl_scratch(stream, bytes, &parts, err));
+    NB_TRY(logit_rows(stream, row, a, a->logits, a->ldl, parts, err));
+    if (a->reference.base)
+        NB_TRY(logit_rows(stream, row, a, a->reference, a->ldr, nb_mem_at(parts, a->rows * PART), err));
+    return NB_CL_RUN(stream, row, err, ("logit_stats", NULL, nb__cl_over(1, a->rows)), NB_CL_U32(a->rows), NB_CL_MEM(parts),
+                     NB_CL_MEM(a->logits), NB_CL_U32(a->ldl), NB_CL_MEM(a->targets), NB_CL_MEM(a->nll), NB_CL_MEM(a->kl),
+                     NB_CL_MEM(a->agree), NB_CL_U32(a->reference.base != NULL));
 }

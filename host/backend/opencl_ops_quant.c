@@ -147,3 +147,23 @@ nb_status nb__cl_gptq_block(nb_stream *stream, const nb_kernel *row, const void 
                      NB_CL_U32(a->bits), NB_CL_U32(a->scale_type), NB_CL_MEM(a->scales), NB_CL_MEM(a->zeros), NB_CL_MEM(a->codes),
                      NB_CL_MEM(a->err), NB_CL_U32(a->lderr), NB_CL_MEM(a->loss), NB_CL_MEM(room));
 }
+
+nb_status nb__cl_keep_rows(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
+    const struct nb_keep_rows_args *a = args;
+    return NB_CL_RUN(stream, row, err, ("keep_rows", NULL, nb__cl_over(a->rows, nb_ceil_div(a->row_bytes, 4))),
+                     NB_CL_U64(a->row_bytes), NB_CL_MEM(a->before), NB_CL_MEM(a->after), NB_CL_MEM(a->src), NB_CL_MEM(a->dst));
+}
+
+nb_status nb__cl_descent_block(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
+    const struct nb_descent_block_args *a = args;
+    size_t items = row->needs & NB_CL_CPU ? 1 : 32, bytes;
+    nb_mem room;
+    if (!nb_mul3(a->n, a->cols, 4 * sizeof(float), &bytes))
+        return nb_fail_memory(err, SIZE_MAX, "a block of columns");
+    NB_TRY(nb__cl_scratch(stream, bytes, &room, err));
+    return NB_CL_RUN(stream, row, err, ("descent_block", NULL, NB_CL_GRID1(nb_ceil_div(a->n, items), items)), NB_CL_U32(a->n),
+                     NB_CL_U32(a->k), NB_CL_U32(a->group), NB_CL_U32(a->first), NB_CL_U32(a->cols), NB_CL_MEM(a->g),
+                     NB_CL_U32(a->ldg), NB_CL_MEM(a->h), NB_CL_U32(a->ldh), NB_CL_U32(a->bits), NB_CL_U32(a->symmetric),
+                     NB_CL_U32(a->params), NB_CL_U32(a->scale_type), NB_CL_MEM(a->codes), NB_CL_MEM(a->scales),
+                     NB_CL_MEM(a->zeros), NB_CL_MEM(a->g_idx), NB_CL_MEM(a->delta), NB_CL_U32(a->ldd), NB_CL_MEM(room));
+}

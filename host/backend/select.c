@@ -28,6 +28,7 @@ static const char *const op_names[] = {
 
 static const nb_backend *const backends[] = {
     &nb__backend_cpu,
+    &nb__backend_cuda,
     &nb__backend_opencl,
 };
 

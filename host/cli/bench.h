@@ -64,8 +64,8 @@ typedef struct nb_bench_result {
     double min, median,
         spread; /* seconds an operation; spread is (90th - 10th percentile) / median */
     double bytes, flops;
-    double roof; /* least time that the measured bandwidth allows for `bytes` and the measured peak for `flops`, the
-                    longer of both, seconds; 0 where not measured */
+    double share; /* of the roof: the longer of what the measured bandwidth allows for `bytes` and the measured peak for `flops`,
+                     in the same turns; 0 where not measured */
 } nb_bench_result;
 
 typedef struct nb_bench_results {

@@ -125,6 +125,7 @@ static nb_bench_maker *const makers[NB_OP_COUNT] = {
     MAKE(hessian), MAKE(hessian_check), MAKE(column_order), MAKE(hessian_order), MAKE(chol_inverse),
     MAKE(copy_matrix), MAKE(reverse), MAKE(transpose), MAKE(gptq_block),
     MAKE(abs_mean), MAKE(scale_matrix), MAKE(subtract), MAKE(row_dot),
+    MAKE(descent_block), MAKE(keep_rows), MAKE(hqq),
     MAKE(embed), MAKE(rmsnorm), MAKE(rope), MAKE(attention), MAKE(glu), MAKE(add), MAKE(logit_stats),
     [NB_OP_qgemm] = make_packed, [NB_OP_qgemm_i8] = make_packed,
 };

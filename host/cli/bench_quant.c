@@ -201,6 +201,49 @@ nb_status nb_bench_make_gptq_block(nb_bench_case *c, nb_err *err) {
     return nb_bench_zeros(c, n, sizeof(float), &a->loss, err);
 }
 
+/* ---- other methods ---- */
+
+/* The first block of at most 128 columns, with parameters; every code moves. Of a group its rows of H twice, of each code one. */
+nb_status nb_bench_make_descent_block(nb_bench_case *c, nb_err *err) {
+    SHAPE(c);
+    struct nb_descent_block_args *a = &c->args.descent_block;
+    size_t cols = nb_min(k, 128);
+    *a = (struct nb_descent_block_args){.n = n, .k = k, .group = group, .cols = cols, .bits = bits, .params = true};
+    a->ldg = k, a->ldh = k, a->ldd = cols, a->scale_type = NB_F16;
+    c->bytes = TIMES(n, cols) * 10 + 4 * TIMES(cols, cols);
+    c->flops = 2 * 3 * TIMES(n, cols) * (double)cols;
+    NB_TRY(nb_bench_floats(c, n * k, &a->g, err));
+    NB_TRY(nb_bench_dominant(c, k, &a->h, err));
+    NB_TRY(nb_bench_zeros(c, n, k, &a->codes, err));
+    NB_TRY(nb_bench_floats(c, n * groups, &a->scales, err));
+    NB_TRY(nb_bench_zeros(c, n * groups, sizeof(float), &a->zeros, err));
+    return nb_bench_zeros(c, n * cols, sizeof(float), &a->delta, err);
+}
+
+/* All rows take their old contents, of k floats. */
+nb_status nb_bench_make_keep_rows(nb_bench_case *c, nb_err *err) {
+    SHAPE(c);
+    struct nb_keep_rows_args *a = &c->args.keep_rows;
+    *a = (struct nb_keep_rows_args){.rows = n, .row_bytes = 4 * k};
+    c->bytes = 8 * TIMES(n, k);
+    NB_TRY(nb_bench_zeros(c, n, sizeof(float), &a->before, err));
+    NB_TRY(nb_bench_zeros(c, n, sizeof(float), &a->after, err));
+    NB_TRY(nb_bench_floats(c, n * k, &a->src, err));
+    return nb_bench_zeros(c, n * k, sizeof(float), &a->dst, err);
+}
+
+/* 20 iterations at most; most groups end sooner, so no flops are counted. */
+nb_status nb_bench_make_hqq(nb_bench_case *c, nb_err *err) {
+    SHAPE(c);
+    struct nb_hqq_args *a = &c->args.hqq;
+    *a = (struct nb_hqq_args){.n = n, .k = k, .group = group, .ldw = k, .bits = bits, .iterations = 20, .scale_type = NB_F16};
+    c->bytes = 5 * TIMES(n, k) + 8 * TIMES(n, groups);
+    NB_TRY(nb_bench_floats(c, n * k, &a->w, err));
+    NB_TRY(nb_bench_zeros(c, n, k, &a->codes, err));
+    NB_TRY(nb_bench_zeros(c, n * groups, sizeof(float), &a->scales, err));
+    return nb_bench_zeros(c, n * groups, sizeof(float), &a->zeros, err);
+}
+
 /* ---- channel scales ---- */
 
 nb_status nb_bench_make_abs_mean(nb_bench_case *c, nb_err *err) {

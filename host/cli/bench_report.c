@@ -25,18 +25,14 @@ void nb_bench_print_head(void) {
            "GB/s", "GFLOP/s", "% roof");
 }
 
-static double percent_of_roof(const nb_bench_result *r) {
-    return r->roof > 0 ? 100 * r->roof / r->min : NAN;
-}
-
 void nb_bench_print(const nb_bench_result *r) {
     char flops[32] = "-", roof[32] = "-", bytes[32] = "-";
     if (r->bytes > 0)
         snprintf(bytes, sizeof bytes, "%.2f", r->bytes / r->min * 1e-9);
     if (r->flops > 0)
         snprintf(flops, sizeof flops, "%.1f", r->flops / r->min * 1e-9);
-    if (r->roof > 0)
-        snprintf(roof, sizeof roof, "%.0f", percent_of_roof(r));
+    if (r->share > 0)
+        snprintf(roof, sizeof roof, "%.0f", 100 * r->share);
     printf("%-13s %-22s %5zu %6zu %6zu %2u %5zu %4zu %2u %10.1f %10.1f %5.0f%% %8s %9s %6s\n",
            r->op, r->name, r->shape.m, r->shape.n, r->shape.k, r->shape.bits, r->shape.group,
            r->shape.ring, r->threads, r->median * 1e6, r->min * 1e6, r->spread * 100,
@@ -60,8 +56,8 @@ static json_t *result_json(const nb_bench_result *r) {
     json_object_set_new(o, "gbytes_per_s", json_real(r->bytes / r->min * 1e-9));
     if (r->flops > 0)
         json_object_set_new(o, "gflops", json_real(r->flops / r->min * 1e-9));
-    if (r->roof > 0)
-        json_object_set_new(o, "percent_of_roof", json_real(percent_of_roof(r)));
+    if (r->share > 0)
+        json_object_set_new(o, "percent_of_roof", json_real(100 * r->share));
     return o;
 }
 

@@ -14,6 +14,8 @@ enum { SLICE = 256 << 10 }; /* bytes a task reads */
 
 typedef struct reader {
     nb_pool *pool;
+    nb_device *device;
+    nb_mem mem; /* of the device, as the weights are: the same kind of pages */
     unsigned char *data, *at;
     size_t bytes, copies;
     uint64_t (*sum)(const unsigned char *p, size_t bytes);
@@ -78,7 +80,7 @@ static nb_status read_run(void *state, size_t iteration, nb_err *err) {
 
 static void read_free(void *state) {
     reader *r = state;
-    nb_free(r->data);
+    nb_release(r->device, &r->mem);
     nb_free(r);
 }
 
@@ -137,12 +139,14 @@ nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench
         return copy_item(stream, bytes, out, err);
     NB_TRY(nb_calloc(1, sizeof *r, "a reader", &r, err));
     nb_status status = nb_mul(bytes, copies, &all) && nb_add(all, 4096, &all)
-                           ? nb_alloc_aligned(all, 1, "memory to read", &r->data, err)
+                           ? nb_alloc(stream->device, all, &r->mem, err)
                            : nb_fail_memory(err, SIZE_MAX, "memory to read");
     if (status != NB_OK) {
         nb_free(r);
         return status;
     }
+    r->device = stream->device;
+    r->data = nb_host(r->mem);
     memset(r->data, 1, all);
     r->copies = copies;
     r->pool = stream->device->pool;

@@ -1,5 +1,6 @@
 /* nibble bench: times rows of kernels.def beside the read bandwidth and a BLAS, taking turns so
  * that all see the same machine. */
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,14 +77,31 @@ typedef struct bench {
     nb_bench_results results;
 } bench;
 
-/* The longer of what moving the bytes and computing takes at least; 0 where neither is known. */
-static double roof_of(const nb_bench_item *item, double bandwidth, double peak) {
-    double move = bandwidth > 0 ? item->bytes / bandwidth : 0;
-    double compute = peak > 0 && !item->integer ? item->flops / peak : 0;
-    return move > compute ? move : compute;
+/* What a turn of measurements says about the machine: rates of the roofs before and after, as on a machine that others use too
+ * the two change together with what is measured between them. */
+static double rate_around(const double *t, size_t s, size_t samples, double amount) {
+    return 2 * amount / (t[s] + t[nb_min(s + 1, samples - 1)]);
 }
 
-/* Times all items in turns. The first ones, where they are the read bandwidth and the arithmetic peak, are the roof of the
+/* Share of the roof that an item reaches, the median over the turns: the longer of what moving its bytes and computing takes at
+ * least, of the time taken; 0 where neither roof is among the items. */
+static double share_of(const nb_bench_item *items, size_t count, double (*times)[MAX_SAMPLES], size_t samples, size_t i) {
+    double share[MAX_SAMPLES];
+    for (size_t s = 0; s < samples; s++) {
+        double least = 0;
+        for (size_t r = 0; r < count; r++) {
+            if (!strcmp(items[r].op, "read"))
+                least = fmax(least, items[i].bytes / rate_around(times[r], s, samples, items[r].bytes));
+            else if (!strcmp(items[r].op, "peak") && !items[i].integer)
+                least = fmax(least, items[i].flops / rate_around(times[r], s, samples, items[r].flops));
+        }
+        share[s] = least / times[i][s];
+    }
+    qsort(share, samples, sizeof *share, by_value);
+    return samples % 2 ? share[samples / 2] : (share[samples / 2 - 1] + share[samples / 2]) / 2;
+}
+
+/* Times all items in turns. Those that are the read bandwidth and the arithmetic peak are the roof of the
  * others. */
 static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
                             const nb_bench_shape *shape, nb_err *err) {
@@ -96,22 +114,20 @@ static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
     for (size_t s = 0; s < samples; s++)
         for (size_t i = 0; i < count; i++)
             NB_TRY(sample(&items[i], clock, repeats[i], &iteration[i], &times[i][s], err));
-    double bandwidth = 0, peak = 0;
+    double share[MAX_ITEMS + ROOFS];
+    for (size_t i = 0; i < count; i++) /* before summaries put the times in order */
+        share[i] = share_of(items, count, times, samples, i);
     for (size_t i = 0; i < count; i++) {
         nb_bench_result r = {.shape = *shape,
                              .threads = b->threads,
                              .repeats = repeats[i],
                              .bytes = items[i].bytes,
                              .flops = items[i].flops};
-        snprintf(r.name, sizeof r.name, "%s", items[i].name);
-        snprintf(r.op, sizeof r.op, "%s", items[i].op);
-        snprintf(r.device, sizeof r.device, "%s", b->info.name);
+        memcpy(r.name, items[i].name, sizeof r.name);
+        memcpy(r.op, items[i].op, sizeof r.op);
+        memcpy(r.device, b->info.name, sizeof r.device);
         summarize(times[i], samples, &r);
-        if (!strcmp(items[i].op, "read"))
-            bandwidth = r.bytes / r.min;
-        if (!strcmp(items[i].op, "peak"))
-            peak = r.flops / r.min;
-        r.roof = roof_of(&items[i], bandwidth, peak);
+        r.share = share[i];
         if (!b->opt->common.json)
             nb_bench_print(&r);
         NB_TRY(nb_bench_add(&b->results, &r, err));

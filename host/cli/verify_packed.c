@@ -137,6 +137,48 @@ static void break_panel(const packed_case *p, nb_fault fault, unsigned char *pan
     }
 }
 
+/* The CPU and OpenCL have the layout of kernels/cpu/qlayout.h. */
+static bool layout_is_known(const nb_verify *v) {
+    return v->stream->device->backend->id != NB_CUDA;
+}
+
+/* The same faults where the layout is not known here: a tensor that a right packer and kernel make the same of. */
+static void break_tensor(nb_qtensor *q, nb_fault fault) {
+    for (size_t i = 0; fault == NB_FAULT_CODE_ORDER && i + 1 < q->n * q->k; i += 2) {
+        uint8_t t = q->codes[i];
+        q->codes[i] = q->codes[i + 1];
+        q->codes[i + 1] = t;
+    }
+    for (size_t i = 0; i < q->n; i++) {
+        float *scales = q->scales + i * q->groups, *zeros = q->zeros + i * q->groups;
+        if (fault == NB_FAULT_SCALE)
+            memmove(scales, scales + 1, (q->groups - 1) * sizeof *scales);
+        for (size_t g = 0; fault == NB_FAULT_ZERO && !q->symmetric && !q->float_zeros && g < q->groups; g++)
+            zeros[g] += zeros[g] < 255.0f ? 1.0f : 0.0f;
+        if (fault == NB_FAULT_LAST_GROUP)
+            scales[q->groups - 1] = 0.0f;
+    }
+}
+
+/* Packs the tensor, broken where the layout is not known here and a fault is asked for; the tensor itself stays as it is. */
+static nb_status pack(nb_verify *v, packed_case *p, nb_err *err) {
+    nb_qtensor broken;
+    if (!v->fault || layout_is_known(v))
+        return nb_packed_new(v->stream, &p->q, &p->packed, err);
+    NB_TRY(nb_qtensor_new(p->q.n, p->q.k, p->q.bits, p->q.group_size, p->q.symmetric, p->q.g_idx != NULL, &broken, err));
+    memcpy(broken.codes, p->q.codes, p->q.n * p->q.k);
+    memcpy(broken.scales, p->q.scales, p->q.n * p->q.groups * sizeof *broken.scales);
+    memcpy(broken.zeros, p->q.zeros, p->q.n * p->q.groups * sizeof *broken.zeros);
+    if (broken.g_idx)
+        memcpy(broken.g_idx, p->q.g_idx, p->q.k * sizeof *broken.g_idx);
+    broken.scale_type = p->q.scale_type;
+    broken.float_zeros = p->q.float_zeros;
+    break_tensor(&broken, v->fault);
+    nb_status status = nb_packed_new(v->stream, &broken, &p->packed, err);
+    nb_qtensor_free(&broken);
+    return status;
+}
+
 /* Breaks the packed bytes where they are, on the device. */
 static nb_status break_weight(nb_verify *v, const packed_case *p, nb_err *err) {
     unsigned char *bytes;
@@ -172,8 +214,8 @@ static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb
         p->offsets[i] = p->q.float_zeros ? -p->q.zeros[i] * p->q.scales[i] : p->q.zeros[i];
     p->ref = (nb_ref_weight){c->n,        c->k,       group,      p->q.groups,     p->q.codes,
                              p->q.scales, p->offsets, p->q.g_idx, p->q.float_zeros};
-    NB_GO(nb_packed_new(v->stream, &p->q, &p->packed, err));
-    if (device->backend->id != NB_CUDA) { /* the others have the layout of kernels/cpu/qlayout.h */
+    NB_GO(pack(v, p, err));
+    if (layout_is_known(v)) {
         nb__qlayout_make(&p->packed->w, &p->l);
         NB_GO(nb_calloc(p->l.kp, sizeof *p->map, "a map", &p->map, err));
         nb__qlayout_map(&p->packed->w, &p->l, p->packed->w.act_order ? p->q.g_idx : NULL, p->map);
@@ -334,7 +376,7 @@ static nb_status make_product(nb_verify *v, const packed_case *p, size_t work, p
                               nb_err *err) {
     nb_random r = nb_random_seed(t->m + p->c.k);
     size_t x_bytes = t->x_count * size_of(t->x_type), y_bytes = t->y_count * size_of(t->y_type);
-    NB_TRY(nb_guarded_new(v->stream, x_bytes, size_of(t->x_type), &t->x, err));
+    NB_TRY(nb_guarded_new(v->stream, x_bytes, p->c.n % 3 ? size_of(t->x_type) : 16, &t->x, err));
     NB_TRY(nb_guarded_new(v->stream, y_bytes, size_of(t->y_type), &t->y, err));
     NB_TRY(nb_guarded_new(v->stream, p->c.n * 4, 4, &t->bias, err));
     NB_TRY(nb_guarded_new(v->stream, work, 64, &t->work, err));
@@ -366,7 +408,9 @@ static nb_status make_product(nb_verify *v, const packed_case *p, size_t work, p
 
 static nb_status run_product(nb_verify *v, const nb_kernel *row, const packed_case *p, size_t m,
                              nb_err *err) {
-    product t = {.m = m, .ldx = p->c.k + 3, .ldy = p->c.n + 5};
+    /* Every third weight has rows that vectors can read. */
+    size_t ldx = p->c.n % 3 ? p->c.k + 3 : nb_ceil_div(p->c.k, 8) * 8;
+    product t = {.m = m, .ldx = ldx, .ldy = p->c.n + 5};
     size_t work;
     nb_gemm_mode mode = row->op == NB_OP_qgemm ? NB_GEMM_EXACT : NB_GEMM_FAST;
     nb_status status;
@@ -476,7 +520,7 @@ nb_status nb_verify_packed(nb_verify *v, const nb_kernel *row, nb_err *err) {
                         continue;
                     for (size_t x = 0; x < FILL_COUNT; x++) {
                         c.fill = (filling)x;
-                        if (v->every && (turn * FILL_COUNT + x) % v->every)
+                        if (!nb_verify_takes(v, turn * FILL_COUNT + x))
                             continue;
                         NB_TRY(walk_weight(v, row, &c, turn + x, err));
                     }

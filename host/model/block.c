@@ -6,6 +6,27 @@
 #include "host/base/size.h"
 #include "host/model/impl.h"
 
+/* In their stored type on a device with memory of its own, rows of q and k in HF order. */
+static nb_status load_stored(const nb_model *m, nb_stream *stream, nb_lin which, const nb_view *v, nb_linear *lin, nb_err *err) {
+    size_t row_bytes = v->bytes / lin->n;
+    char *rows = NULL;
+    nb_status status = nb_alloc(stream->device, v->bytes, &lin->w, err);
+    if (status != NB_OK)
+        return status;
+    lin->w_type = v->dtype;
+    lin->owned = true;
+    if (nb__permuted(m, which)) {
+        NB_TRY(nb_calloc(v->bytes, 1, "a weight", &rows, err));
+        for (size_t i = 0; i < lin->n; i++)
+            memcpy(rows + i * row_bytes, (const char *)v->data + nb__file_row(m, which, i) * row_bytes, row_bytes);
+    }
+    NB_GO(nb_upload(stream, lin->w, rows ? rows : v->data, v->bytes, err));
+    NB_GO(nb_sync(stream, err));
+out:
+    nb_free(rows);
+    return status;
+}
+
 /* Rows of q and k in HF order, in their stored type. */
 static nb_status load_permuted(const nb_model *m, nb_device *device, nb_lin which, const nb_view *v, nb_linear *lin,
                                nb_err *err) {
@@ -68,7 +89,7 @@ static nb_status load_linear(const nb_model *m, nb_stream *stream, size_t layer,
     if (!v)
         return load_quantized(m, stream, layer, which, lin, err);
     if (!stream->device->unified)
-        return load_f32(m, stream, layer, which, lin, err);
+        return load_stored(m, stream, which, v, lin, err);
     lin->w_type = v->dtype;
     if (nb__permuted(m, which))
         return load_permuted(m, stream->device, which, v, lin, err);
@@ -76,7 +97,7 @@ static nb_status load_linear(const nb_model *m, nb_stream *stream, size_t layer,
     return NB_OK;
 }
 
-nb_status nb__load_vector(nb_stream *stream, const nb_view *v, nb_mem *out, nb_err *err) {
+nb_status nb__load_vector(nb_stream *stream, const nb_view *v, double offset, nb_mem *out, nb_err *err) {
     size_t count = nb_view_count(v), bytes;
     float *x = NULL;
     NB_TRY(nb__view_finite(v, err));
@@ -85,6 +106,8 @@ nb_status nb__load_vector(nb_stream *stream, const nb_view *v, nb_mem *out, nb_e
     nb_status status;
     NB_GO(nb_calloc(count, sizeof *x, "a norm's weight", &x, err));
     nb_to_f32(v->dtype, v->data, count, x);
+    for (size_t i = 0; i < count && offset != 0; i++)
+        x[i] += (float)offset;
     NB_GO(nb_alloc(stream->device, bytes, out, err));
     NB_GO(nb_upload(stream, *out, x, bytes, err));
     NB_GO(nb_sync(stream, err));
@@ -186,8 +209,10 @@ static nb_status load_linears(const nb_model *m, nb_stream *stream, nb_block *b,
 
 static nb_status load_parts(const nb_model *m, nb_stream *stream, nb_block *b, bool join, nb_err *err) {
     NB_TRY(check_layer(m, b->layer, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].attn_norm, &b->attn_norm, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].mlp_norm, &b->mlp_norm, err));
+    const nb__layer *l = &m->layers[b->layer];
+    for (nb_norm n = 0; n < NB_NORM_COUNT; n++)
+        if (l->norm[n])
+            NB_TRY(nb__load_vector(stream, l->norm[n], m->hp.norm_offset, &b->norm[n], err));
     return load_linears(m, stream, b, join, err);
 }
 
@@ -226,8 +251,8 @@ void nb_block_free(nb_device *device, nb_block *b) {
         drop_weight(device, &b->lin[lin]);
     for (nb_joint j = 0; j < NB_JOINT_COUNT; j++)
         drop_weight(device, &b->joint[j]);
-    nb_release(device, &b->attn_norm);
-    nb_release(device, &b->mlp_norm);
+    for (nb_norm n = 0; n < NB_NORM_COUNT; n++)
+        nb_release(device, &b->norm[n]);
 }
 
 void nb_block_set_dense(nb_device *device, nb_block *b, nb_lin lin, nb_mem w) {

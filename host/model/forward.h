@@ -11,6 +11,9 @@ typedef struct nb_forward nb_forward;
 nb_status nb_forward_new(const nb_model *model, nb_stream *stream, size_t rows, nb_forward **out, nb_err *err);
 void nb_forward_free(nb_forward *f);
 
+/* Frees the tables of embeddings and of the head where they take memory of the device; they are loaded again when they are used. */
+void nb_forward_drop_tables(nb_forward *f);
+
 /* How activations meet packed weights from here on; NB_GEMM_EXACT at first. */
 void nb_forward_set_mode(nb_forward *f, nb_gemm_mode mode);
 

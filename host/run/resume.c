@@ -12,9 +12,9 @@ static const nb_view *find_in_ckpt(void *ctx, const char *name) {
 static nb_status restore_norm(nb_run *r, nb_block *block, nb_tap tap, const nb_ckpt *part, nb_err *err) {
     char name[176], full[192];
     nb_dtype type;
-    float *norm = NULL;
+    float *norm = NULL, offset;
     size_t k = nb_model_hparams(r->model)->hidden;
-    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, name, sizeof name, &type, err));
+    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->plan->gguf, name, sizeof name, &type, &offset, err));
     snprintf(full, sizeof full, "%s.weight", name);
     const nb_view *v = nb_ckpt_find(part, full);
     if (!v)
@@ -23,6 +23,8 @@ static nb_status restore_norm(nb_run *r, nb_block *block, nb_tap tap, const nb_c
         return nb_fail_at(err, NB_E_INPUT, v->path, full, "is not of the shape and type of this run");
     NB_TRY(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
     nb_to_f32(v->dtype, v->data, k, norm);
+    for (size_t i = 0; i < k; i++)
+        norm[i] += offset;
     nb_status status = nb_norm_upload(r->stream, block, tap, k, norm, err);
     nb_free(norm);
     return status;
@@ -56,20 +58,22 @@ static nb_status restore_weights(nb_run *r, nb_block *block, const nb_ckpt *part
 }
 
 nb_status nb__run_replay(nb_run *r, size_t layer, nb_err *err) {
-    nb_block block;
+    nb_block blocks[2]; /* ours, and the original model's where it has a stream */
+    size_t count = nb__run_has_original(r) ? 2 : 1;
     nb_ckpt *part = NULL;
     char *path = NULL;
     nb_status status;
     if (!r->plan->needs_data)
         return NB_OK;
-    NB_TRY(nb_block_load(r->model, r->stream, layer, &block, err));
+    NB_TRY(nb__run_load(r, layer, blocks, count, err));
     NB_GO(nb_journal_part(&r->journal, layer, &path, err));
     NB_GO(nb_ckpt_open_part(path, &part, err));
-    NB_GO(restore_weights(r, &block, part, err));
-    NB_GO(nb__run_stages(r, &block, false, err));
+    NB_GO(restore_weights(r, &blocks[0], part, err));
+    NB_GO(nb__run_stages(r, &blocks[0], count > 1 ? &blocks[1] : NULL, false, err));
 out:
     nb_ckpt_close(part);
     nb_free(path);
-    nb_block_free(r->device, &block);
+    for (size_t i = 0; i < count; i++)
+        nb_block_free(r->device, &blocks[i]);
     return status;
 }

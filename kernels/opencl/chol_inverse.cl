@@ -42,7 +42,7 @@ kernel __attribute__((reqd_work_group_size(MAX, 1, 1))) void chol_inverse(uint k
         if (item <= i)
             L(i, item) = x;
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
+    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE); /* a was read by rows and is written by columns */
     for (uint i = 0; item < k && i < k; i++)
         a[(ulong)i * lda + item] = bad ? (i == item ? 1.0f : 0.0f) : item <= i ? wide_float(L(i, item)) : 0.0f;
     if (item == 0 && bad && AT(Status, status)->pivot == 0)

@@ -4,13 +4,13 @@
 #include "kernels/opencl/wide_tile.cl"
 
 /* Panels of W^T for wide_tile.cl. A work-item packs 16 columns of W for one panel. */
-kernel void linear_pack(uint n, uint k, BUF(w), ulong row_bytes, BUF(out)) {
+kernel void linear_pack(uint n, uint k, BUF(w), uint type, ulong row_bytes, BUF(out)) {
     uint k0 = get_global_id(0) * 16, panel = get_global_id(1), k1 = min(k0 + 16, k), j0 = panel * PANEL;
     uint cols = min(n - j0, (uint)PANEL);
     global float *out = AT(float, out) + (ulong)panel * k * PANEL;
     for (uint kk = k0; kk < k1; kk++)
         for (uint j = 0; j < PANEL; j++)
-            out[(ulong)kk * PANEL + j] = j < cols ? load_weight(AT(uchar, w) + (j0 + j) * row_bytes, kk) : 0.0f;
+            out[(ulong)kk * PANEL + j] = j < cols ? load_weight(AT(uchar, w) + (j0 + j) * row_bytes, type, kk) : 0.0f;
 }
 
 /* Dimension 0: tiles of a block of rows; 1: panels; 2: blocks of rows. */
@@ -26,12 +26,12 @@ kernel void linear_wide(uint m, uint n, uint k, BUF(x), uint ldx, BUF(packed), B
 }
 #else
 #define LOAD_A(i, kk) x[(ulong)(i) * ldx + (kk)]
-#define LOAD_B(kk, j) load_weight(w + (j) * row_bytes, kk)
+#define LOAD_B(kk, j) load_weight(w + (j) * row_bytes, type, kk)
 #define A_ALONG_K 1
 #define B_ALONG_K 1
 #include "kernels/opencl/local_tile.cl"
 
-kernel __attribute__((reqd_work_group_size(16, 16, 1))) void linear_tiled(uint m, uint n, uint k, BUF(x), uint ldx, BUF(w),
+kernel __attribute__((reqd_work_group_size(16, 16, 1))) void linear_tiled(uint m, uint n, uint k, BUF(x), uint ldx, BUF(w), uint type,
                                                                           ulong row_bytes, BUF(bias), BUF(y), uint ldy,
                                                                           uint accumulate) {
     LOCAL_TILE_MEMORY

@@ -66,7 +66,7 @@ inline float row_max(global const float *x, uint n, local float *room, local uin
     return top;
 }
 
-/* z = sum_j exp(r_j - max); returns sum_j exp(r_j - max) (r_j - x_j), of the group, where `x` is given. */
+/* z = sum_j exp(r_j - max); returns sum_j exp(r_j - max) (r_j - x_j), of the group. */
 inline wide sum_exp(global const float *r, global const float *x, uint n, float top, local wide *room, wide *z) {
     wide s = WIDE_ZERO, d = WIDE_ZERO;
     uint step = get_local_size(0) * LANES, j = get_local_id(0) * LANES;
@@ -75,8 +75,7 @@ inline wide sum_exp(global const float *r, global const float *x, uint n, float 
     for (; j + LANES <= n; j += step) {
         double16 e = convert_double16(lanes_exp(V_LOAD(r + j) - top));
         ss += e;
-        if (x)
-            dd += e * (convert_double16(V_LOAD(r + j)) - convert_double16(V_LOAD(x + j)));
+        dd += e * (convert_double16(V_LOAD(r + j)) - convert_double16(V_LOAD(x + j)));
     }
     double lanes[16];
     vstore16(ss, 0, lanes);
@@ -92,34 +91,50 @@ inline wide sum_exp(global const float *r, global const float *x, uint n, float 
         V_STORE(lanes_exp(lanes_load(r + j, count) - top), e);
         for (uint l = 0; l < count; l++) {
             s = wide_add(s, wide_of(e[l]));
-            if (x)
-                d = wide_add(d, wide_mul(wide_of(e[l]), wide_sub(wide_of(r[j + l]), wide_of(x[j + l]))));
+            d = wide_add(d, wide_mul(wide_of(e[l]), wide_sub(wide_of(r[j + l]), wide_of(x[j + l]))));
         }
     }
     *z = group_sum(room, s);
-    return x ? group_sum(room, d) : WIDE_ZERO;
+    return group_sum(room, d);
 }
 
-kernel void logit_stats(uint n, BUF(logits), BUF(reference), uint ldl, uint ldr, BUF(targets), BUF(nll), BUF(kl), BUF(agree),
-                        local wide *room, local float *tops, local uint *places) {
-    uint i = get_group_id(0), top, ref_top;
-    global const float *x = AT(float, logits) + (ulong)i * ldl;
-    float most = row_max(x, n, tops, places, &top);
+/* What one row of logits or of the reference leaves for the end: compilers copy a body wherever it stands, so it stands once. */
+typedef struct Part {
+    wide lse, mean; /* log sum exp; the mean of r - x under softmax(r) */
+    uint top;       /* where the largest value stands */
+    uint pad;
+} Part;
+
+kernel void logit_stats_row(uint n, BUF(r), uint ldr, BUF(x), uint ldx, BUF(parts), local wide *room, local float *tops,
+                            local uint *places) {
+    uint i = get_group_id(0), top;
+    global const float *r = AT(float, r) + (ulong)i * ldr, *x = AT(float, x) + (ulong)i * ldx;
     wide z;
-    sum_exp(x, 0, n, most, room, &z);
-    wide lse = wide_add(wide_of(most), wide_log(z));
-    int target = AT(int, targets)[i];
-    if (get_local_id(0) == 0)
-        store_f64(AT(char, nll) + 8 * (ulong)i, target < 0 ? WIDE_ZERO : wide_sub(lse, wide_of(x[target])));
-    if (!HAS(reference))
-        return;
-    global const float *r = AT(float, reference) + (ulong)i * ldr;
-    float ref_most = row_max(r, n, tops, places, &ref_top);
-    wide d = sum_exp(r, x, n, ref_most, room, &z);
-    /* sum p (r - x) - lse(r) + lse(x) */
-    wide kl = wide_add(wide_sub(wide_div(d, z), wide_add(wide_of(ref_most), wide_log(z))), lse);
+    float most = row_max(r, n, tops, places, &top);
+    wide d = sum_exp(r, x, n, most, room, &z);
     if (get_local_id(0) == 0) {
-        store_f64(AT(char, kl) + 8 * (ulong)i, kl);
-        AT(int, agree)[i] = top == ref_top;
+        global Part *part = AT(Part, parts) + i;
+        part->lse = wide_add(wide_of(most), wide_log(z));
+        part->mean = wide_div(d, z);
+        part->top = top;
     }
+}
+
+/* A work-item a row; parts: those of the logits, then those of the reference. */
+kernel void logit_stats(uint rows, BUF(parts), BUF(logits), uint ldl, BUF(targets), BUF(nll), BUF(kl), BUF(agree),
+                        uint with_reference) {
+    uint i = get_global_id(0);
+    if (i >= rows)
+        return;
+    global const Part *x = AT(Part, parts) + i, *r = x + rows;
+    int target = AT(int, targets)[i];
+    wide nll = WIDE_ZERO;
+    if (target >= 0)
+        nll = wide_sub(x->lse, wide_of(AT(float, logits)[(ulong)i * ldl + target]));
+    store_f64(AT(char, nll) + 8 * (ulong)i, nll);
+    if (!with_reference)
+        return;
+    /* sum p (r - x) - lse(r) + lse(x) */
+    store_f64(AT(char, kl) + 8 * (ulong)i, wide_add(wide_sub(r->mean, r->lse), x->lse));
+    AT(int, agree)[i] = x->top == r->top;
 }

@@ -86,3 +86,32 @@ Test(bench, nothing_to_time) {
               "64x64"),
         0);
 }
+
+Test(bench, a_whole_model) {
+    char path[] = "/tmp/nb-bench-XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    cr_assert_eq(shell("%s bench --model " NB_TEST_DATA "/golden/gptq/w4-sym-g32 --prompt 20 --tokens 6 --past 3 --samples 2 "
+                       "-j 1 -j 2 --json >%s",
+                       path),
+                 0);
+    json_t *root = json_load_file(path, 0, NULL), *results = json_object_get(root, "results"), *one;
+    size_t i;
+    cr_assert_eq(json_array_size(results), 4);
+    json_array_foreach(results, i, one) {
+        double best = json_number_value(json_object_get(one, "best_tokens_per_second")),
+               median = json_number_value(json_object_get(one, "tokens_per_second"));
+        cr_assert(median > 0 && best >= median);
+        cr_assert_str_eq(json_string_value(json_object_get(one, "op")), i % 2 ? "decode" : "prompt");
+        cr_assert_str_eq(json_string_value(json_object_get(one, "embeddings")), "q8");
+        cr_assert_eq(json_integer_value(json_object_get(one, "tokens")), i % 2 ? 6 : 20);
+        cr_assert_eq(json_integer_value(json_object_get(one, "past")), i % 2 ? 3 : 0);
+        cr_assert_eq(json_integer_value(json_object_get(one, "threads")), i < 2 ? 1 : 2);
+    }
+    json_decref(root);
+    unlink(path);
+    cr_assert_eq(shell("%s bench --model " NB_TEST_DATA "/golden/gptq/w4-sym-g32 --prompt %s >/dev/null 2>&1; exit $? #%s",
+                       "100000"),
+                 2);
+}

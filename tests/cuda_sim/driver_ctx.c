@@ -191,6 +191,8 @@ CUresult cuInit(unsigned int flags) {
     if (flags)
         return CUDA_ERROR_INVALID_VALUE;
     __attribute__((cleanup(drv_leave), unused)) const int held = drv_hold();
+    if (!strcmp(sim_opt.fault_kind, "init"))
+        return (CUresult)sim_opt.fault_at;
     if (!drv_ready && !sim_mem_init())
         drv_ready = true;
     return drv_ready ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;

@@ -43,6 +43,8 @@ CUresult cuModuleLoadDataEx(CUmodule *mod, const void *image, unsigned int n, CU
     const unsigned char *p = image;
     if (p[0] && p[1] && p[2] && is_binary(p))
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
+    if (!strcmp(sim_opt.fault_kind, "module")) /* a driver that does not know this PTX */
+        return (CUresult)sim_opt.fault_at;
     sim_module *m = sim_module_load(image, err, sizeof err, &too_new);
     if (!m) {
         if (!too_new)
