@@ -2,6 +2,7 @@
  *
  * The primary context is used, so that cuBLAS and a program's own CUDA code see the same memory, or the one that a caller gives. Every call pushes the context and pops it: a caller's own stays current. */
 #include "host/backend/cuda.h"
+#include "host/backend/cuda_qgemm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -562,4 +563,5 @@ const nb_backend nb__backend_cuda = {
     .fill = cuda_fill,
     .can_run = cuda_can_run,
     .launch = cuda_launch,
+    .packer = &nb__packer_cuda,
 };

@@ -8,7 +8,9 @@
 option(NB_CUDA "build the CUDA kernels where nvcc is found" ON)
 set(NB_NVCC "${CUDA_SIM_NVCC}" CACHE FILEPATH "nvcc 13 (default: the one found; scripts/get-nvcc.sh makes one)")
 set(NB_CUDA_DIR ${CMAKE_BINARY_DIR}/cuda)
-set(NB_CUDA_PTX 75 80 90)
+set(NB_CUDA_PTX 75 80 90 CACHE STRING "PTX to embed; one of them builds in a third of the time")
+option(NB_CUDA_LINES "source lines in the device code, for profilers and the simulator's findings (three times the size)" OFF)
+option(NB_CUDA_CUBINS "embed cubins beside the PTX" ON)
 set(NB_CUDA_CUBINS_75 75)
 set(NB_CUDA_CUBINS_80 80 86 89)
 set(NB_CUDA_CUBINS_90 90 100 120)
@@ -51,14 +53,17 @@ if(NB_CUDA AND NB_NVCC)
   foreach(a ${NB_CUDA_PTX})
     set(ptx ${NB_CUDA_DIR}/nibble.${a}.ptx)
     add_custom_command(OUTPUT ${ptx}
-      COMMAND ${NB_NVCC} -ptx -lineinfo -O3 -std=c++17 -fmad=false -arch=compute_${a} -I. ${includes} -o ${ptx}.raw
+      COMMAND ${NB_NVCC} -ptx $<$<BOOL:${NB_CUDA_LINES}>:-lineinfo> -O3 -std=c++17 -fmad=false -arch=compute_${a} -I. ${includes} -o ${ptx}.raw
               kernels/cuda/module.cu
       COMMAND ${CMAKE_COMMAND} -DIN=${ptx}.raw -DOUT=${ptx} -DROOT=${CMAKE_SOURCE_DIR} -P
               ${CMAKE_SOURCE_DIR}/scripts/cmake/relative_ptx.cmake
       DEPENDS ${deps} ${CMAKE_SOURCE_DIR}/scripts/cmake/relative_ptx.cmake WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
-      COMMENT "PTX compute_${a}" VERBATIM)
+      COMMENT "PTX compute_${a}" VERBATIM COMMAND_EXPAND_LISTS)
     nb_cuda_image(ptx ${a} ${ptx})
     foreach(c ${NB_CUDA_CUBINS_${a}})
+      if(NOT NB_CUDA_CUBINS)
+        continue()
+      endif()
       set(cubin ${NB_CUDA_DIR}/nibble.${c}.cubin)
       add_custom_command(OUTPUT ${cubin}
         COMMAND ${CMAKE_COMMAND} -DPTXAS=${NB_PTXAS} -DARCH=${c} -DIN=${ptx} -DOUT=${cubin} -P

@@ -1,0 +1,205 @@
+#include "host/backend/cuda_qgemm.h"
+
+#include "host/base/size.h"
+
+/* ---- where things stand ---- */
+
+bool nb__cuda_qlayout_make(const nb_qweight *w, nb__cuda_qlayout *out) {
+    nb__cuda_qlayout l = {0};
+    size_t places, codes, scales, zeros, panels;
+    if ((w->bits != 2 && w->bits != 3 && w->bits != 4 && w->bits != 8) || w->group == 0 || w->group > w->k ||
+        w->k > INT32_MAX / 2 || w->n > INT32_MAX)
+        return false;
+    l.groups = nb__qweight_groups(w);
+    bool padded = l.groups > 1 && w->group % 16;
+    l.group_places = l.groups > 1 ? nb_ceil_div(w->group, 16) * 16 : w->k;
+    size_t last = w->act_order ? l.group_places : w->k - (l.groups - 1) * w->group;
+    if (!nb_mul(l.groups - 1, l.group_places, &places) || !nb_add(places, last, &places) || places > INT32_MAX)
+        return false;
+    l.steps = nb_ceil_div(places, NB_QC_STEP);
+    l.panels = nb_ceil_div(w->n, NB_QC_PANEL);
+    l.step_bytes = (size_t)NB_QC_PANEL * NB_QC_STEP / 8 * w->bits;
+    l.scale_bytes = w->scale_type == NB_F32 ? 4 : 2;
+    l.zero_bytes = w->offsets ? 4 : w->symmetric ? 0 : 1;
+    if (!nb_mul(l.steps, l.step_bytes, &codes) || !nb_align(l.groups * NB_QC_PANEL * l.scale_bytes, 128, &scales) ||
+        !nb_align(l.groups * NB_QC_PANEL * l.zero_bytes, 128, &zeros))
+        return false;
+    l.scale_at = codes;
+    l.zero_at = codes + scales;
+    l.panel_bytes = l.zero_at + zeros;
+    l.map_bytes = w->act_order || padded ? l.steps * NB_QC_STEP * sizeof(uint32_t) : 0;
+    if (!nb_mul(l.panels, l.panel_bytes, &panels) || !nb_add(panels, l.map_bytes, &l.bytes))
+        return false;
+    *out = l;
+    return true;
+}
+
+/* ---- how a product is cut ---- */
+
+/* Panels that a multiprocessor works on at once, and slices of a CTA. */
+enum { RESIDENT = 8, MOST_SPLIT = 4, F32_ROWS = 4, F32_WARPS = 4, MOST_Y = 65535 };
+
+/* Shared memory that a CTA may have. */
+static unsigned shared_limit(unsigned cc) {
+    return cc == 75 ? 65536 - 256 : cc == 80 || cc == 87 || (cc >= 90 && cc < 120) ? 163 * 1024 : 99 * 1024;
+}
+
+/* Warps of a slice, and their panels. */
+static unsigned warps_of(unsigned tile) {
+    return tile == 8 ? 1 : tile == 16 ? 2 : 4;
+}
+
+static unsigned panels_of(unsigned tile) {
+    return tile == 8 ? 2 : warps_of(tile);
+}
+
+/* Bytes of the ring of one slice, as the kernel counts them. */
+static size_t ring_bytes(const nb_qweight *w, unsigned tile, size_t m, unsigned cc) {
+    unsigned stages = cc == 75 ? 2 : tile <= 16 ? 4 : 3;
+    size_t rows = tile == 8 ? nb_min(m, 8) : tile;
+    return stages * (rows * NB_QC_PITCH + (size_t)panels_of(tile) * w->bits * 512);
+}
+
+static size_t shared_bytes(const nb_qweight *w, unsigned tile, size_t m, unsigned split, unsigned cc) {
+    size_t table = (size_t)split * tile * (32 * panels_of(tile) + 4) * sizeof(float);
+    return nb_max(table, split * ring_bytes(w, tile, m, cc));
+}
+
+/* The cost of a cut, in steps: rounds of the device, each with what a CTA costs to begin and end, and the sums over CTAs. */
+static size_t cost_of(const nb__cuda_qlayout *l, size_t tiles, unsigned panels, unsigned split, unsigned slices, unsigned units,
+                      size_t *part) {
+    size_t all = tiles * panels * split * slices, round = (size_t)units * RESIDENT;
+    *part = nb_ceil_div(l->steps, split * slices);
+    if (slices > 1 && (all > round || (*part * split * (slices - 1)) >= l->steps))
+        return SIZE_MAX;
+    return nb_ceil_div(all, round) * (*part + 4) + (slices > 1 ? 4 + slices : 0);
+}
+
+static bool cut(const nb_qweight *w, const nb__cuda_qlayout *l, size_t m, unsigned cc, unsigned units, nb__cuda_qplan *p) {
+    size_t best = SIZE_MAX, tiles = (size_t)p->grid_x * p->grid_y;
+    for (unsigned split = 1; split <= MOST_SPLIT; split *= 2) {
+        size_t shared = shared_bytes(w, p->tile, m, split, cc);
+        if (shared > shared_limit(cc) || split * p->warps > 8)
+            break;
+        for (unsigned slices = 1; slices <= 64; slices++) {
+            size_t part, cost = cost_of(l, tiles, panels_of(p->tile), split, slices, units, &part);
+            if (cost >= best)
+                continue;
+            best = cost;
+            p->split = split;
+            p->slices = slices;
+            p->part = (unsigned)part;
+            p->shared = (unsigned)shared;
+        }
+    }
+    return best != SIZE_MAX;
+}
+
+/* Names outlive the plan: the device keeps them. */
+static const char *kernel_name(unsigned bits, unsigned type, unsigned tile) {
+#define NAMES(b)                                                                                                       \
+    {{"qgemm_" #b "_f16_8", "qgemm_" #b "_f16_16", "qgemm_" #b "_f16_32", "qgemm_" #b "_f16_64"},                      \
+     {"qgemm_" #b "_bf16_8", "qgemm_" #b "_bf16_16", "qgemm_" #b "_bf16_32", "qgemm_" #b "_bf16_64"},                  \
+     {"qgemm_" #b "_f32_4", NULL, NULL, NULL}}
+    static const char *const names[4][3][4] = {NAMES(2), NAMES(3), NAMES(4), NAMES(8)};
+#undef NAMES
+    return names[bits == 8 ? 3 : bits - 2][type][tile <= 8 ? 0 : tile == 16 ? 1 : tile == 32 ? 2 : 3];
+}
+
+/* The f32 kernels: static shared memory, a panel a CTA, whose warps are the slices. */
+static bool plan_f32(const nb_qweight *w, const nb__cuda_qlayout *l, size_t m, nb__cuda_qplan *out) {
+    *out = (nb__cuda_qplan){.tile = F32_ROWS, .warps = 1, .split = F32_WARPS, .slices = 1};
+    out->part = (unsigned)nb_ceil_div(l->steps, F32_WARPS);
+    out->grid_x = (unsigned)nb_ceil_div(m, F32_ROWS);
+    out->grid_y = (unsigned)l->panels;
+    out->kernel = kernel_name(w->bits, 2, F32_ROWS);
+    return l->panels <= MOST_Y;
+}
+
+bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, bool exact, unsigned cc, unsigned units,
+                         nb__cuda_qplan *out) {
+    nb__cuda_qlayout l;
+    nb__cuda_qplan p = {.tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64};
+    if (!nb__cuda_qlayout_make(w, &l) || m > INT32_MAX)
+        return false;
+    if (exact || x_type == NB_F32 || (x_type == NB_BF16 && cc < 80))
+        return plan_f32(w, &l, m, out);
+    while (shared_bytes(w, p.tile, m, 1, cc) > shared_limit(cc) || (w->offsets && p.tile > 32))
+        p.tile /= 2;
+    p.warps = warps_of(p.tile);
+    p.grid_x = (unsigned)nb_ceil_div(m, p.tile);
+    p.grid_y = (unsigned)nb_ceil_div(l.panels, panels_of(p.tile));
+    if (p.grid_y > MOST_Y || !cut(w, &l, m, cc, units ? units : 1, &p))
+        return false;
+    if (p.slices > 1) {
+        size_t tiles = (size_t)p.grid_x * p.grid_y;
+        p.partial_bytes = tiles * p.slices * p.tile * panels_of(p.tile) * NB_QC_PANEL * sizeof(float);
+        p.bytes = p.partial_bytes + tiles * sizeof(uint32_t);
+    }
+    p.kernel = kernel_name(w->bits, x_type == NB_BF16, p.tile);
+    *out = p;
+    return true;
+}
+
+/* Slices are cut only where all CTAs fit the device at once: that bounds their sums. */
+static bool cuda_workspace(const nb_qweight *w, size_t m, bool fast, unsigned units, size_t *bytes) {
+    nb__cuda_qlayout l;
+    size_t tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64, panels = (size_t)(units ? units : 1) * RESIDENT;
+    if (fast || !nb__cuda_qlayout_make(w, &l))
+        return false;
+    *bytes = l.steps > 1 ? panels * (tile * NB_QC_PANEL * sizeof(float) + sizeof(uint32_t)) : 0;
+    return true;
+}
+
+static unsigned type_of(nb_dtype t) {
+    return t == NB_F16 ? NB_CU_F16 : t == NB_BF16 ? NB_CU_BF16 : NB_CU_F32;
+}
+
+bool nb__cuda_qparams(const struct nb_qgemm_args *a, const nb__cuda_qplan *plan, const nb__cuda_qaddress *at, nb_cu_qgemm *out) {
+    const nb_qweight *w = &a->w;
+    nb__cuda_qlayout l;
+    if (!nb__cuda_qlayout_make(w, &l))
+        return false;
+    bool one = l.groups == 1;
+    *out = (nb_cu_qgemm){
+        .panels = at->packed + l.map_bytes,
+        .map = l.map_bytes ? at->packed : 0,
+        .x = at->x,
+        .y = at->y,
+        .bias = at->bias,
+        .partial = at->workspace,
+        .arrived = at->workspace + plan->partial_bytes,
+        .panel_bytes = l.panel_bytes,
+        .scale_at = l.scale_at,
+        .zero_at = l.zero_at,
+        .ldx = a->ldx,
+        .ldy = a->ldy,
+        .m = (unsigned)a->m,
+        .n = (unsigned)w->n,
+        .k = (unsigned)w->k,
+        .steps = (unsigned)l.steps,
+        .part = plan->part,
+        .slices = plan->slices,
+        .groups = (unsigned)l.groups,
+        .group_steps = w->offsets ? 0 : one ? (unsigned)l.steps : w->group % NB_QC_STEP ? 0 : (unsigned)(w->group / NB_QC_STEP),
+        .group_blocks = one ? (unsigned)l.steps * (NB_QC_STEP / 16) : (unsigned)(l.group_places / 16),
+        .bits = w->bits,
+        .scale_type = type_of(w->scale_type),
+        .x_type = type_of(a->x_type),
+        .y_type = type_of(a->y_type),
+        .zeros = w->offsets ? NB_QC_OFFSETS : w->symmetric ? NB_QC_SYMMETRIC : NB_QC_ZEROS,
+        .aligned = !l.map_bytes && a->ldx % 8 == 0 && at->x % 16 == 0,
+        .accumulate = a->accumulate,
+    };
+    return true;
+}
+
+const nb_packer nb__packer_cuda = {
+    .panel = NB_QC_PANEL,
+    .size = nb__cuda_qsize,
+    .begin = nb__cuda_qbegin,
+    .pack = nb__cuda_qpack,
+    .unpack = nb__cuda_qunpack,
+    .columns = nb__cuda_qcolumns,
+    .workspace = cuda_workspace,
+};

@@ -1,0 +1,252 @@
+/* Packed products of the CUDA kernels against a sum in f64, on the simulator or on a GPU, straight over the driver: the
+ * command of the mutation check.
+ *
+ *     qgemm_check PTX CC [all|SHAPE...]      SHAPE: bits,type,m,n,k,group,form[,units]
+ *
+ * type f16, bf16 or f32; form s symmetric, z zero points, a zero points and act-order, o offsets. Exit 0: every launch passed and
+ * every value is inside gamma_K sum|x||w| and the rounding of Y. */
+#include <cuda.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/backend/cuda_qgemm.h"
+#include "host/base/random.h"
+
+static int fail_count;
+
+static void ok(CUresult r, const char *what) {
+    if (r != CUDA_SUCCESS) {
+        fprintf(stderr, "%s: error %d\n", what, (int)r);
+        exit(1);
+    }
+}
+#define OK(call) ok((call), #call)
+
+typedef struct shape {
+    unsigned bits;
+    nb_dtype type;
+    size_t m, n, k, group;
+    char form;
+    unsigned units;
+    nb_dtype y_type, scale_type;
+    size_t ldx;
+} shape;
+
+typedef struct data {
+    nb_qweight w;
+    size_t groups;
+    uint8_t *codes;
+    float *scales, *zeros, *x, *y0, *bias;
+    uint32_t *g_idx;
+    void *x16; /* X in its type */
+    void *packed;
+    size_t packed_bytes;
+} data;
+
+static float round16(nb_dtype t, float f) {
+    return t == NB_F16 ? nb_f16_to_f32(nb_f32_to_f16(f)) : t == NB_BF16 ? nb_bf16_to_f32(nb_f32_to_bf16(f)) : f;
+}
+
+static void *get(size_t n) {
+    void *p = calloc(n ? n : 1, 1);
+    if (!p)
+        exit(1);
+    return p;
+}
+
+static void make(const shape *s, data *d) {
+    nb_random r = nb_random_seed(s->n * 7919 + s->k * 31 + s->group + s->bits + s->m);
+    size_t group = s->group && s->group < s->k ? s->group : s->k;
+    d->w = (nb_qweight){.n = s->n, .k = s->k, .group = group, .bits = s->bits, .scale_type = s->scale_type};
+    d->w.symmetric = s->form == 's';
+    d->w.offsets = s->form == 'o';
+    d->w.act_order = s->form == 'a';
+    d->groups = nb__qweight_groups(&d->w);
+    d->codes = get(s->n * s->k);
+    d->scales = get(s->n * d->groups * 4);
+    d->zeros = get(s->n * d->groups * 4);
+    d->g_idx = get(s->k * 4);
+    d->x = get(s->m * s->ldx * 4);
+    d->x16 = get(s->m * s->ldx * 4);
+    d->bias = get(s->n * 4);
+    for (size_t i = 0; i < s->n * s->k; i++)
+        d->codes[i] = (uint8_t)(nb_random_u32(&r) & ((1u << s->bits) - 1u));
+    for (size_t i = 0; i < s->n * d->groups; i++) {
+        d->scales[i] = round16(s->scale_type, (0.001f + nb_random_f32(&r)) * (nb_random_below(&r, 5) ? 1.0f : -1.0f));
+        d->zeros[i] = d->w.symmetric ? (float)(1u << (s->bits - 1))
+                      : d->w.offsets ? nb_random_f32(&r) * 4 - 2
+                                     : (float)nb_random_below(&r, s->bits == 8 ? 256 : (1u << s->bits) + 1);
+    }
+    for (size_t j = 0; j < s->k; j++)
+        d->g_idx[j] = (uint32_t)(j / group);
+    for (size_t j = s->k; d->w.act_order && j > 1; j--) {
+        size_t o = nb_random_below(&r, (uint32_t)j);
+        uint32_t t = d->g_idx[j - 1];
+        d->g_idx[j - 1] = d->g_idx[o];
+        d->g_idx[o] = t;
+    }
+    for (size_t i = 0; i < s->m * s->ldx; i++) {
+        d->x[i] = round16(s->type, nb_random_f32(&r) - 0.5f);
+        if (s->type == NB_F32)
+            ((float *)d->x16)[i] = d->x[i];
+        else
+            ((uint16_t *)d->x16)[i] = s->type == NB_F16 ? nb_f32_to_f16(d->x[i]) : nb_f32_to_bf16(d->x[i]);
+    }
+    for (size_t j = 0; j < s->n; j++)
+        d->bias[j] = nb_random_f32(&r);
+    if (!nb__packer_cuda.size(&d->w, &d->packed_bytes))
+        exit(1);
+    d->packed = get(d->packed_bytes);
+    if (!nb__packer_cuda.begin(&d->w, d->w.act_order ? d->g_idx : NULL, d->packed))
+        exit(1);
+    for (size_t p = 0; p * NB_QC_PANEL < s->n; p++) {
+        size_t row = p * NB_QC_PANEL, rows = s->n - row < NB_QC_PANEL ? s->n - row : NB_QC_PANEL;
+        nb__packer_cuda.pack(&d->w, p, rows, d->codes + row * s->k, d->scales + row * d->groups, d->zeros + row * d->groups,
+                             d->packed);
+    }
+}
+
+static void check_unpack(const shape *s, const data *d) {
+    uint8_t *codes = get(s->k);
+    float *scales = get(d->groups * 4), *zeros = get(d->groups * 4);
+    int32_t *g_idx = get(s->k * 4);
+    for (size_t i = 0; i < s->n; i++) {
+        nb__packer_cuda.unpack(&d->w, d->packed, i, codes, scales, zeros);
+        if (memcmp(codes, d->codes + i * s->k, s->k) || memcmp(scales, d->scales + i * d->groups, d->groups * 4) ||
+            memcmp(zeros, d->zeros + i * d->groups, d->groups * 4)) {
+            fprintf(stderr, "row %zu does not come back as it was packed\n", i);
+            fail_count++;
+            break;
+        }
+    }
+    nb__packer_cuda.columns(&d->w, d->packed, g_idx);
+    if (memcmp(g_idx, d->g_idx, s->k * 4)) {
+        fprintf(stderr, "g_idx does not come back as it was packed\n");
+        fail_count++;
+    }
+    free(codes), free(scales), free(zeros), free(g_idx);
+}
+
+/* The worst error in units of its bound. */
+static double worst_of(const shape *s, const data *d, const void *y, size_t ldy, const float *before) {
+    double worst = 0, k = (double)s->k + 10, gamma = k * 0x1p-24 / (1 - k * 0x1p-24);
+    double unit = s->y_type == NB_F16 ? 0x1p-11 : s->y_type == NB_BF16 ? 0x1p-8 : 0;
+    for (size_t i = 0; i < s->m; i++)
+        for (size_t j = 0; j < s->n; j++) {
+            double sum = 0, mag = 0;
+            for (size_t c = 0; c < s->k; c++) {
+                size_t g = j * d->groups + d->g_idx[c];
+                double q = d->codes[j * s->k + c], sc = (double)d->scales[g], z = (double)d->zeros[g];
+                double w = d->w.offsets ? q * sc + z : (q - z) * sc;
+                double size = d->w.offsets ? fabs(q * sc) + fabs(z) : fabs(w);
+                sum += w * (double)d->x[i * s->ldx + c];
+                mag += size * fabs((double)d->x[i * s->ldx + c]);
+            }
+            sum += (double)d->bias[j] + (before ? (double)before[j] : 0);
+            mag += fabs((double)d->bias[j]) + (before ? fabs((double)before[j]) : 0);
+            uint16_t h = s->y_type == NB_F32 ? 0 : ((const uint16_t *)y)[i * ldy + j];
+            double got = s->y_type == NB_F32   ? (double)((const float *)y)[i * ldy + j]
+                         : s->y_type == NB_F16 ? (double)nb_f16_to_f32(h)
+                                               : (double)nb_bf16_to_f32(h);
+            double e = fabs(got - sum) / (gamma * mag + unit * (fabs(sum) + gamma * mag) + 0x1p-25);
+            worst = e > worst || e != e ? e : worst;
+        }
+    return worst;
+}
+
+static CUdeviceptr room_for(size_t n) {
+    CUdeviceptr q;
+    OK(cuMemAlloc(&q, n));
+    return q;
+}
+
+static CUdeviceptr up(const void *p, size_t n) {
+    CUdeviceptr q = room_for(n);
+    OK(cuMemcpyHtoD(q, p, n));
+    return q;
+}
+
+static void run(const shape *s, CUmodule module, unsigned cc) {
+    data d;
+    size_t ldy = s->n < 1024 ? s->n + 3 : s->n, ysize = s->y_type == NB_F32 ? 4 : 2;
+    CUfunction f;
+    make(s, &d);
+    check_unpack(s, &d);
+    struct nb_qgemm_args a = {.m = s->m, .w = d.w, .ldx = s->ldx, .ldy = ldy, .x_type = s->type, .y_type = s->y_type};
+    nb__cuda_qplan p;
+    nb_cu_qgemm params;
+    if (!nb__cuda_qplan_make(&d.w, s->m, s->type, false, cc, s->units, &p))
+        exit(1);
+    size_t room;
+    if (!nb__packer_cuda.workspace(&d.w, s->m, false, s->units, &room) || p.bytes > room) {
+        fprintf(stderr, "workspace: %zu bytes are needed, %zu were said\n", p.bytes, room);
+        fail_count++;
+    }
+    nb__cuda_qaddress at = {.packed = up(d.packed, d.packed_bytes), .x = up(d.x16, ((s->m - 1) * s->ldx + s->k) * (s->type == NB_F32 ? 4 : 2))};
+    at.bias = up(d.bias, s->n * 4);
+    at.y = room_for(s->m * ldy * ysize);
+    OK(cuMemsetD8(at.y, 0xA5, s->m * ldy * ysize));
+    if (p.bytes) {
+        at.workspace = room_for(p.bytes);
+        OK(cuMemsetD8(at.workspace + p.partial_bytes, 0, p.bytes - p.partial_bytes));
+    }
+    if (!nb__cuda_qparams(&a, &p, &at, &params))
+        exit(1);
+    OK(cuModuleGetFunction(&f, module, p.kernel));
+    if (p.shared > 48 * 1024)
+        OK(cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)p.shared));
+    void *args[] = {&params};
+    OK(cuLaunchKernel(f, p.grid_x, p.grid_y, p.slices, p.warps * p.split * 32, 1, 1, p.shared, NULL, args, NULL));
+    OK(cuCtxSynchronize());
+    void *y = get(s->m * ldy * ysize);
+    OK(cuMemcpyDtoH(y, at.y, s->m * ldy * ysize));
+    double worst = worst_of(s, &d, y, ldy, NULL);
+    for (size_t i = 0; i < s->m; i++)
+        for (size_t j = s->n * ysize; j < ldy * ysize; j++)
+            if (((unsigned char *)y)[i * ldy * ysize + j] != 0xA5)
+                worst = HUGE_VAL;
+    bool bad = !(worst <= 1);
+    fail_count += bad;
+    if (bad || getenv("QGEMM_SAY"))
+        fprintf(stderr, "%s%s: %u bits m %zu n %zu k %zu group %zu form %c: split %u slices %u part %u: %.3g of the bound\n",
+                bad ? "WRONG " : "", p.kernel, s->bits, s->m, s->n, s->k, s->group, s->form, p.split, p.slices, p.part, worst);
+    cuMemFree(at.packed), cuMemFree(at.x), cuMemFree(at.y), cuMemFree(at.bias);
+    if (p.bytes)
+        cuMemFree(at.workspace);
+    free(y), free(d.codes), free(d.scales), free(d.zeros), free(d.g_idx), free(d.x), free(d.x16), free(d.bias), free(d.packed);
+}
+
+static void parse(const char *text, shape *s) {
+    char type[8];
+    *s = (shape){.units = 4, .y_type = NB_F16, .scale_type = NB_F16};
+    if (sscanf(text, "%u,%7[a-z0-9],%zu,%zu,%zu,%zu,%c,%u", &s->bits, type, &s->m, &s->n, &s->k, &s->group, &s->form, &s->units) < 7) {
+        fprintf(stderr, "%s: not a shape\n", text);
+        exit(2);
+    }
+    s->type = !strcmp(type, "bf16") ? NB_BF16 : !strcmp(type, "f32") ? NB_F32 : NB_F16;
+    s->ldx = s->k;
+    /* Odd sizes bring other types and rows that are not aligned. */
+    if (s->n % 2)
+        s->y_type = s->n % 4 == 1 ? NB_F32 : NB_BF16, s->scale_type = s->n % 4 == 1 ? NB_BF16 : NB_F32, s->ldx += s->n % 5;
+}
+
+int main(int argc, char **argv) {
+    CUdevice dev;
+    CUcontext context;
+    CUmodule module;
+    if (argc < 4)
+        return 2;
+    OK(cuInit(0));
+    OK(cuDeviceGet(&dev, 0));
+    OK(cuDevicePrimaryCtxRetain(&context, dev));
+    OK(cuCtxSetCurrent(context));
+    OK(cuModuleLoad(&module, argv[1]));
+    for (int i = 3; i < argc; i++) {
+        shape s;
+        parse(argv[i], &s);
+        run(&s, module, (unsigned)atoi(argv[2]));
+    }
+    return fail_count != 0;
+}
