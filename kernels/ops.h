@@ -79,7 +79,8 @@ struct nb_group_range_args {
 /* The same by search: of these pairs, in this order, the first of the least error sum_j h_j (w_j - c_j scale)^2 over the
  * group's columns, c = clamp(round(w (1 / scale)), -zero, 2^bits - 1 - zero), every operation rounded, sums in rising j:
  *   the pair of group_range;
- *   symmetric: scale = (232 - 3 i) / 200 a / 2^(bits-1), i = 0..35, the same zero;
+ *   symmetric: scale = (232 - 3 i) / 200 a / 2^(bits-1), i = 0..35, the same zero; and where `either_sign` these scales negated,
+ *   so that the side of zero with one code more may be either;
  *   else: scale = p (max - min) / (2^bits - 1), p = (52 - i) / 50, i = 0..25; with each, z = round(-(p min) / scale),
  *     z - 1, z + 1, and round(-(min + (1 - p) / 2 (max - min)) / scale), clamped to the codes.
  * min and max include 0. Scales are rounded to scale_type before they are used. h_j = H[j][j], or 1 where h is absent. */
@@ -90,7 +91,7 @@ struct nb_group_search_args {
     nb_mem h; /* f32 [k,k], optional; only the diagonal is read */
     size_t ldh;
     unsigned bits;
-    bool symmetric;
+    bool symmetric, either_sign;
     nb_dtype scale_type;
     nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
 };
@@ -247,7 +248,7 @@ struct nb_gptq_block_args {
     size_t ldh;
     nb_mem perm; /* u32 [k], with h */
     bool static_params;
-    bool symmetric;
+    bool symmetric, either_sign; /* the latter with h */
     unsigned bits;
     nb_dtype scale_type;
     nb_mem scales, zeros; /* out (in where static), f32 [n,groups] */
@@ -310,6 +311,43 @@ struct nb_hqq_args {
     nb_dtype scale_type;
     nb_mem codes;         /* out, u8 [n,k] */
     nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
+};
+
+/* ---- quantization: learned rounding (AutoRound, arXiv 2309.05516) ----
+ * A weight b [n,k] is rounded after an offset v, on a grid whose ends are moved by alpha and beta (of each group; all 1 and v 0
+ * at first), from scale0 and zero0:
+ *   low = -zero0 scale0, high = (top - zero0) scale0, top = 2^bits - 1
+ *   asymmetric: scale = (alpha high - beta low) / top, zero = round(-beta low / scale), clamped to the codes
+ *   symmetric:  scale = alpha scale0, zero = zero0
+ *   code = clamp(round(b / scale + v) + zero, 0, top), w = (code - zero) scale
+ * scale is rounded to scale_type. */
+struct nb_learned_round_args {
+    size_t n, k, group;
+    nb_mem b, v;                            /* f32 [n,k] */
+    nb_mem scale0, zero0, alpha, beta;      /* f32 [n, ceil(k/group)] */
+    unsigned bits;
+    bool symmetric;
+    nb_dtype scale_type;
+    nb_mem w;             /* out, f32 [n,k] */
+    nb_mem codes;         /* out, u8 [n,k] */
+    nb_mem scales, zeros; /* out, f32 [n, ceil(k/group)] */
+};
+
+/* Its gradient, straight through every rounding (arXiv 1308.3432): given g = dL/dw,
+ *   dv = g scale where the code is not clamped, else 0 (in place over g),
+ *   dalpha, dbeta = sums over the group of g dw/dalpha, g dw/dbeta, with dw/dscale = code - zero - (clamped ? 0 : b / scale),
+ *   dw/dzero = clamped ? -scale : 0, and scale and zero as functions of alpha and beta as above. Sums in f64. */
+struct nb_learned_back_args {
+    struct nb_learned_round_args f; /* of the forward step, with what it made */
+    nb_mem g;                       /* in: dL/dw, out: dL/dv, f32 [n,k] */
+    nb_mem dalpha, dbeta;           /* out, f32 [n, ceil(k/group)] */
+};
+
+/* x := clamp(x - step sign(g), low, high); a g of 0 or NaN leaves x where it is. */
+struct nb_sign_step_args {
+    size_t rows, k;
+    nb_mem x, g; /* f32 [rows,k], without gaps */
+    float step, low, high;
 };
 
 /* ---- quantization: channel scales ---- */
@@ -412,6 +450,40 @@ struct nb_add_args {
     size_t rows, n;
     nb_mem x, y;
     size_t ldx, ldy;
+};
+
+/* ---- backward ----
+ * Gradients of a loss by what the forward operation read, given d = gradient by what it wrote. Linears are products of
+ * matrices, and rope is undone by its own operation with -sin. */
+
+/* Of rmsnorm: with r = 1 / sqrt(mean x^2 + eps) and t = d (weight + offset), dx = r t - x r^3 mean(t x), sums in double;
+ * added to dx where accumulate. dx may be d. */
+struct nb_rmsnorm_back_args {
+    size_t rows, k;
+    nb_mem x, weight, d; /* f32 [rows,k], [k], [rows,k] */
+    nb_mem dx;           /* f32 [rows,k] */
+    size_t ldx, ldd, lddx;
+    float eps, offset;
+    bool accumulate;
+};
+
+/* Of causal attention without a past: q, k, v, out as in nb_attention_args with past = 0 and kv_stride = length ldkv; d by
+ * out. With p the softmax: dv_j = sum_i p_ij d_i, ds_ij = p_ij (d_i . v_j - d_i . out_i), dq_i = scale sum_j ds_ij k_j,
+ * dk_j = scale sum_i ds_ij q_i, keys' sums over the query heads that read them. */
+struct nb_attention_back_args {
+    size_t sequences, length, heads, kv_heads, head_dim;
+    nb_mem q, k, v, out, d; /* f32, rows of heads*head_dim or kv_heads*head_dim */
+    nb_mem dq, dk, dv;      /* out, as q, k, v */
+    size_t ldq, ldkv, ldo;  /* of q and dq; of k, v, dk and dv; of out and d */
+    size_t window;
+    float scale;
+};
+
+/* Of glu: dup = d act(gate), dgate = d up act'(gate); dgate may be gate and dup may be up. */
+struct nb_glu_back_args {
+    size_t rows, n;
+    nb_mem gate, up, d, dgate, dup; /* f32 [rows,n], all with ld = n */
+    nb_glu_act act;
 };
 
 /* Of each row of logits: nll = logsumexp(logits) - logits[target]; with reference logits also

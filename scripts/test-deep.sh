@@ -20,6 +20,9 @@ step "valgrind"
 # valgrind knows no AVX-512: it hides it, so the AVX2 kernels run.
 tests/valgrind.sh build/nibble
 
+step "oclgrind"
+tests/opencl/grind.sh build/nibble
+
 step "thread sanitizer"
 cmake --preset tsan -DNB_BUILD_BENCH=OFF
 cmake --build build-tsan -j "$jobs" --target stress

@@ -35,6 +35,12 @@ typedef struct nb_device_info {
     size_t memory_free;
 } nb_device_info;
 
+/* What tuning chose. */
+typedef struct nb_tuned {
+    const char *name;
+    unsigned value;
+} nb_tuned;
+
 /* A backend's functions. Entries marked optional may be NULL. */
 typedef struct nb_backend {
     nb_backend_id id;
@@ -67,6 +73,9 @@ typedef struct nb_backend {
     /* May this row run on this device? */
     bool (*can_run)(nb_device *device, const nb_kernel *kernel);
     nb_status (*launch)(nb_stream *stream, const nb_kernel *kernel, const void *args, nb_err *err);
+    /* Optional: measures what can be chosen, takes the fastest from now on, and keeps it in the cache folder for devices
+     * that are opened later. Fills at most cap entries and sets *count to the number there is. */
+    nb_status (*tune)(nb_stream *stream, nb_tuned *out, size_t cap, size_t *count, nb_err *err);
     const nb_packer *packer; /* optional: no packed weights without it */
 } nb_backend;
 

@@ -1,5 +1,6 @@
 /* The OpenCL backend: a device is a context on one device, device memory a cl_mem with a byte offset, a stream an in-order
- * queue with profiling. Nothing here waits for the device but stream_sync, event_elapsed and close. */
+ * queue with profiling. What waits for the device: stream_sync, event_elapsed, close, and transfers to and
+ * from the host. */
 #include "host/backend/opencl.h"
 
 #include <stdio.h>
@@ -51,6 +52,7 @@ static void read_limits(nb__cl_device *d, const nb_device_options *options) {
     d->base.units = (unsigned)nb__cl_device_number(d->api, id, CL_DEVICE_MAX_COMPUTE_UNITS);
     d->max_alloc = nb__cl_device_number(d->api, id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
     d->memory = nb__cl_device_number(d->api, id, CL_DEVICE_GLOBAL_MEM_SIZE);
+    d->tuning = nb__cl_tuning_default(d->features);
     d->limit = options->memory_limit ? nb_min(options->memory_limit, d->memory) : d->memory;
 }
 
@@ -76,6 +78,7 @@ static nb_status open_device(nb__cl_device *d, const nb_device_options *options,
     NB_TRY(check_device(d, err));
     if (options->cache_dir)
         NB_TRY(nb_strdup(options->cache_dir, &d->cache_dir, err));
+    nb__cl_tuning_load(d);
     if (options->native_context) {
         cl_int code = d->api->clRetainContext(options->native_context);
         if (code != CL_SUCCESS)
@@ -332,18 +335,19 @@ nb_status nb__cl_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *e
     return NB_OK;
 }
 
-/* ---- transfers ---- */
+/* ---- transfers ----
+ * To and from host memory they wait: whoever fails on the way to stream_sync may then free what he copies from. */
 
 static nb_status opencl_upload(nb_stream *stream, nb_mem dst, const void *src, size_t bytes, nb_err *err) {
     const nb__cl_api *api = nb__cl_device_of(stream)->api;
-    cl_int code = bytes ? api->clEnqueueWriteBuffer(queue_of(stream), dst.base, CL_FALSE, dst.offset, bytes, src, 0, NULL, NULL)
+    cl_int code = bytes ? api->clEnqueueWriteBuffer(queue_of(stream), dst.base, CL_TRUE, dst.offset, bytes, src, 0, NULL, NULL)
                         : CL_SUCCESS;
     return code == CL_SUCCESS ? NB_OK : nb__cl_fail(err, code, "an upload");
 }
 
 static nb_status opencl_download(nb_stream *stream, void *dst, nb_mem src, size_t bytes, nb_err *err) {
     const nb__cl_api *api = nb__cl_device_of(stream)->api;
-    cl_int code = bytes ? api->clEnqueueReadBuffer(queue_of(stream), src.base, CL_FALSE, src.offset, bytes, dst, 0, NULL, NULL)
+    cl_int code = bytes ? api->clEnqueueReadBuffer(queue_of(stream), src.base, CL_TRUE, src.offset, bytes, dst, 0, NULL, NULL)
                         : CL_SUCCESS;
     return code == CL_SUCCESS ? NB_OK : nb__cl_fail(err, code, "a download");
 }
@@ -397,4 +401,6 @@ const nb_backend nb__backend_opencl = {
     .fill = opencl_fill,
     .can_run = opencl_can_run,
     .launch = opencl_launch,
+    .tune = nb__cl_tune,
+    .packer = &nb__packer_opencl,
 };

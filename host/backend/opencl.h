@@ -87,6 +87,21 @@ nb_status nb__cl_choose(const nb__cl_api *api, const char *spec, nb__cl_place *o
 /* NB_CL_* flags that the device has. */
 unsigned nb__cl_features(const nb__cl_api *api, cl_device_id device);
 
+/* ---- opencl_tune.c ---- */
+
+/* What is chosen by measurement; the defaults are good guesses, never wrong. */
+typedef struct nb__cl_tuning {
+    unsigned wide_items; /* qgemm_wide: work-items of a group */
+    unsigned slices;     /* qgemm_lanes: parts of K in a work-group */
+    unsigned tile_from;  /* rows of X from which qgemm_tile is taken instead of qgemm_lanes; 0: never */
+} nb__cl_tuning;
+
+/* Work-items of qgemm_lanes that share a panel's row of words; a group has `slices` times as many. */
+enum { NB_CL_PANEL_ITEMS = 16 };
+
+nb__cl_tuning nb__cl_tuning_default(unsigned features);
+nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *count, nb_err *err);
+
 /* ---- opencl.c ---- */
 
 typedef struct nb__cl_program {
@@ -115,6 +130,7 @@ typedef struct nb__cl_device {
     size_t max_group, local_memory, max_alloc, memory, limit;
     size_t allocated;
     char *cache_dir; /* NULL: none */
+    nb__cl_tuning tuning;
     nb__cl_program *programs;
     nb__cl_kernel *kernels;
     cl_command_queue own_queue; /* of wrapped streams without a queue; made when it is first asked for */
@@ -128,6 +144,9 @@ typedef struct nb__cl_stream {
     cl_mem scratch; /* of kernels; grows */
     size_t scratch_bytes;
 } nb__cl_stream;
+
+/* Takes what an earlier tuning of this device has found; the defaults stay where there is none. */
+void nb__cl_tuning_load(nb__cl_device *d);
 
 static inline nb__cl_device *nb__cl_device_of(nb_stream *stream) {
     return (nb__cl_device *)stream->device;
@@ -144,6 +163,8 @@ nb_status nb__cl_scratch(nb_stream *stream, size_t bytes, nb_mem *out, nb_err *e
 nb_status nb__cl_kernel_get(nb__cl_device *d, const nb_kernel *row, const char *entry, const char *defines, nb__cl_kernel **out,
                             nb_err *err);
 void nb__cl_programs_free(nb__cl_device *d);
+/* Makes a folder and its parents. */
+nb_status nb__cl_make_folder(const char *path, nb_err *err);
 
 /* Kernel sources, embedded by the build: kernels/layout.h and kernels/opencl/NAME.cl (name without the ending). */
 typedef struct nb__cl_source {
@@ -195,6 +216,13 @@ nb_status nb__cl_run(nb_stream *stream, const nb_kernel *row, const nb__cl_call 
     nb__cl_run(stream, row, &(const nb__cl_call)NB_CL_CALL call, (const nb__cl_arg[]){__VA_ARGS__},                    \
                sizeof((const nb__cl_arg[]){__VA_ARGS__}) / sizeof(nb__cl_arg), err)
 #define NB_CL_CALL(entry_, defines_, ...) {.entry = (entry_), .defines = (defines_), .grid = __VA_ARGS__}
+
+/* ---- opencl_qgemm.c ---- */
+
+extern const nb_packer nb__packer_opencl;
+/* Rows of a row panel for which there are kernels, up to a 0. */
+extern const unsigned nb__cl_qgemm_rows[];
+bool nb__cl_qgemm_workspace(const nb_qweight *w, size_t m, bool fast, unsigned units, size_t *bytes);
 
 /* ---- opencl_ops.c and its like ---- */
 

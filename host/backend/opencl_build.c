@@ -38,11 +38,32 @@ static const char *source_text(const char *name) {
     return NULL;
 }
 
-static nb_status add_source(nb_str *s, const char *path, const char *name, nb_err *err) {
-    const char *text = source_text(name);
-    if (!text)
-        return nb_fail(err, NB_E_UNSUPPORTED, "the library holds no OpenCL source %s", path);
-    return nb_str_addf(s, err, "#line 1 \"%s\"\n%s\n", path, text);
+static nb_status add_source(nb_str *s, const char *name, nb_err *err);
+
+/* The file that a line `#include "kernels/opencl/NAME.cl"` names stands in its place, with the places of both. */
+static nb_status add_include(nb_str *s, const char *line, const char *from, unsigned number, nb_err *err) {
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(line, "."), line);
+    NB_TRY(add_source(s, name, err));
+    return nb_str_addf(s, err, "#line %u \"kernels/opencl/%s.cl\"\n", number + 1, from);
+}
+
+static nb_status add_source(nb_str *s, const char *name, nb_err *err) {
+    static const char include[] = "#include \"kernels/opencl/";
+    const char *at = source_text(name);
+    if (!at)
+        return nb_fail(err, NB_E_UNSUPPORTED, "the library holds no OpenCL source %s", name);
+    NB_TRY(nb_str_addf(s, err, "#line 1 \"kernels/opencl/%s.cl\"\n", name));
+    for (unsigned number = 1; *at; number++) {
+        size_t len = strcspn(at, "\n");
+        len += at[len] == '\n';
+        if (!strncmp(at, include, sizeof include - 1))
+            NB_TRY(add_include(s, at + sizeof include - 1, name, number, err));
+        else
+            NB_TRY(nb_str_add(s, at, len, err));
+        at += len;
+    }
+    return nb_str_add(s, "\n", 1, err);
 }
 
 static nb_status make_key(recipe *r, nb_err *err) {
@@ -66,18 +87,23 @@ static nb_status make_key(recipe *r, nb_err *err) {
 }
 
 static nb_status make_recipe(recipe *r, unsigned flags, const char *defines, nb_err *err) {
-    char path[96], file[96];
-    NB_TRY(nb_str_addf(&r->options, err, "-cl-std=CL1.2 -DNB_CL_FP64=%d -DNB_CL_DIVIDE=%d -DNB_CL_CPU=%d", !!(flags & NB_CL_FP64),
-                       !!(flags & NB_CL_DIVIDE), !!(flags & NB_CL_CPU)));
+    char file[96];
+    const char *language = flags & (NB_CL_DOT | NB_CL_SUBGROUP16) ? "CL3.0" : "CL1.2";
+    NB_TRY(nb_str_addf(&r->options, err, "-cl-std=%s -DNB_CL_FP64=%d -DNB_CL_DIVIDE=%d -DNB_CL_CPU=%d", language,
+                       !!(flags & NB_CL_FP64), !!(flags & NB_CL_DIVIDE), !!(flags & NB_CL_CPU)));
+    NB_TRY(nb_str_addf(&r->options, err, " -DNB_CL_SUBGROUP16=%d", !!(flags & NB_CL_SUBGROUP16)));
     NB_TRY(nb_str_addf(&r->options, err, " -DNB_CL_FP16=%d -DNB_CL_SUBGROUPS=%d -DNB_CL_DOT=%d%s", !!(flags & NB_CL_FP16),
                        !!(flags & NB_CL_SUBGROUPS), !!(flags & NB_CL_DOT),
                        flags & NB_CL_DIVIDE ? " -cl-fp32-correctly-rounded-divide-sqrt" : ""));
     if (defines)
         NB_TRY(nb_str_addf(&r->options, err, " %s", defines));
-    NB_TRY(add_source(&r->source, "kernels/layout.h", "layout", err));
-    NB_TRY(add_source(&r->source, "kernels/opencl/common.cl", "common", err));
-    snprintf(path, sizeof path, "kernels/opencl/%s.cl", r->name);
-    NB_TRY(add_source(&r->source, path, r->name, err));
+    NB_TRY(add_source(&r->source, "layout", err));
+    NB_TRY(add_source(&r->source, "common", err));
+    NB_TRY(add_source(&r->source, r->name, err));
+    for (const unsigned *mr = nb__cl_qgemm_rows; !strcmp(r->name, "qgemm") && *mr; mr++) {
+        NB_TRY(nb_str_addf(&r->source, err, "#undef MR\n#define MR %u\n", *mr));
+        NB_TRY(add_source(&r->source, "qgemm_panels", err));
+    }
     NB_TRY(make_key(r, err));
     if (!r->device->cache_dir)
         return NB_OK;
@@ -159,13 +185,14 @@ static cl_program from_cache(const recipe *r) {
             p = from_binary(r, (const unsigned char *)file + sizeof header, size - sizeof header);
     }
     nb_free(file);
-    if (!p)
+    if (p)
+        nb_logf(&r->device->base.log, NB_LOG_DEBUG, "%s is taken from the cache", r->path);
+    else
         nb_logf(&r->device->base.log, NB_LOG_DEBUG, "%s is not usable; it is made again", r->path);
     return p;
 }
 
-/* Makes the folder and its parents. */
-static nb_status make_folder(const char *path, nb_err *err) {
+nb_status nb__cl_make_folder(const char *path, nb_err *err) {
     char *part;
     NB_TRY(nb_strdup(path, &part, err));
     nb_status status = NB_OK;
@@ -201,7 +228,7 @@ static nb_status write_cache(const recipe *r, cl_program program, nb_err *err) {
     memcpy(header.key, r->key, sizeof r->key);
     nb_hash_once(body, size, header.body);
     memcpy(file, &header, sizeof header);
-    NB_GO(make_folder(r->device->cache_dir, err));
+    NB_GO(nb__cl_make_folder(r->device->cache_dir, err));
     NB_GO(nb_file_write(r->path, file, sizeof header + size, err));
 out:
     nb_free(file);
@@ -230,8 +257,13 @@ static nb_status from_source(const recipe *r, cl_program *out, nb_err *err) {
     return NB_OK;
 }
 
+/* The file of an operation: its name, but qgemm_i8 is qgemm with other activations. */
+static const char *source_of(nb_op op) {
+    return nb_op_name(op == NB_OP_qgemm_i8 ? NB_OP_qgemm : op);
+}
+
 static nb_status build(nb__cl_device *d, nb_op op, unsigned flags, const char *defines, cl_program *out, nb_err *err) {
-    recipe r = {.device = d, .name = nb_op_name(op)};
+    recipe r = {.device = d, .name = source_of(op)};
     nb_status status = make_recipe(&r, flags, defines, err);
     if (status == NB_OK) {
         *out = from_cache(&r);

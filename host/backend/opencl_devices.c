@@ -112,8 +112,14 @@ unsigned nb__cl_features(const nb__cl_api *api, cl_device_id device) {
         f |= NB_CL_FP16;
     if (has_word(extensions, "cl_khr_subgroups"))
         f |= NB_CL_SUBGROUPS;
-    if (has_word(extensions, "cl_khr_integer_dot_product"))
+    /* These are built as OpenCL C 3.0, where their functions are there without more. */
+    char version[128];
+    nb__cl_device_text(api, device, CL_DEVICE_VERSION, version, sizeof version);
+    bool three = strncmp(version, "OpenCL ", 7) == 0 && version[7] >= '3';
+    if (three && has_word(extensions, "cl_khr_integer_dot_product"))
         f |= NB_CL_DOT;
+    if (three && has_word(extensions, "cl_intel_required_subgroup_size") && has_word(extensions, "cl_intel_subgroups"))
+        f |= NB_CL_SUBGROUP16;
     if (single & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT)
         f |= NB_CL_DIVIDE;
     return f;

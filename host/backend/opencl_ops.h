@@ -9,5 +9,17 @@
 
 /* A grid of work-items over a matrix: global id 0 runs over columns (past the last one too), id 1 over rows. */
 nb__cl_grid nb__cl_over(size_t rows, size_t cols);
+/* Floats that a work-item takes side by side, as in kernels/opencl/lanes.cl, and a grid of them over a matrix. */
+static inline size_t nb__cl_lanes(const nb_kernel *row) {
+    return row->needs & NB_CL_CPU ? 16 : 1;
+}
+nb__cl_grid nb__cl_over_lanes(const nb_kernel *row, size_t rows, size_t cols);
+/* Work-items that share a row of a matrix (a power of two), and bytes of a wide sum of one. */
+static inline size_t nb__cl_row_items(const nb_kernel *row) {
+    return row->needs & NB_CL_CPU ? 1 : 64;
+}
+enum { NB_CL_WIDE = 8 };
+/* A stored type for kernels/opencl/weight_types.cl: a compiler option (or NULL) and its number there. */
+nb_status nb__cl_weight_type(nb_dtype type, const char **define, unsigned *number, nb_err *err);
 
 #endif

@@ -33,4 +33,13 @@ static inline size_t nb__qweight_groups(const nb_qweight *w) {
 
 extern const nb_packer nb__packer_cpu; /* kernels/cpu/qlayout.h */
 
+/* ---- packer_cpu.c: the layout of kernels/cpu/qlayout.h, for packers that share it ---- */
+
+bool nb__panels_size(const nb_qweight *w, size_t *bytes);
+bool nb__panels_begin(const nb_qweight *w, const void *g_idx, void *packed);
+void nb__panels_pack(const nb_qweight *w, size_t p, size_t rows, const uint8_t *codes, const float *scales,
+                     const float *zeros, void *packed);
+void nb__panels_unpack(const nb_qweight *w, const void *packed, size_t row, uint8_t *codes, float *scales, float *zeros);
+void nb__panels_columns(const nb_qweight *w, const void *packed, int32_t *g_idx);
+
 #endif

@@ -1,4 +1,4 @@
-/* The packer of the CPU backend, over kernels/cpu/qlayout.h. */
+/* The packer of the CPU backend, over kernels/cpu/qlayout.h; the OpenCL backend has the same layout. */
 #include <string.h>
 
 #include "host/backend/packer.h"
@@ -9,7 +9,7 @@ static const uint32_t *map_of(const nb_qweight *w, const void *packed) {
     return w->act_order ? packed : NULL;
 }
 
-static bool cpu_size(const nb_qweight *w, size_t *bytes) {
+bool nb__panels_size(const nb_qweight *w, size_t *bytes) {
     nb__qlayout l;
     if (!nb__qlayout_make(w, &l))
         return false;
@@ -17,12 +17,12 @@ static bool cpu_size(const nb_qweight *w, size_t *bytes) {
     return true;
 }
 
-static bool cpu_begin(const nb_qweight *w, const void *g_idx, void *packed) {
+bool nb__panels_begin(const nb_qweight *w, const void *g_idx, void *packed) {
     nb__qlayout l;
     return nb__qlayout_make(w, &l) && (!w->act_order || nb__qlayout_map(w, &l, g_idx, packed));
 }
 
-static void cpu_pack(const nb_qweight *w, size_t p, size_t rows, const uint8_t *codes, const float *scales,
+void nb__panels_pack(const nb_qweight *w, size_t p, size_t rows, const uint8_t *codes, const float *scales,
                      const float *zeros, void *packed) {
     nb__qlayout l;
     if (nb__qlayout_make(w, &l))
@@ -42,7 +42,7 @@ static float scale_at(nb_dtype type, const unsigned char *p) {
 }
 
 /* Column by column: exact, and in no hurry. */
-static void cpu_unpack(const nb_qweight *w, const void *packed, size_t row, uint8_t *codes, float *scales, float *zeros) {
+void nb__panels_unpack(const nb_qweight *w, const void *packed, size_t row, uint8_t *codes, float *scales, float *zeros) {
     nb__qlayout l;
     if (!nb__qlayout_make(w, &l))
         return;
@@ -63,7 +63,7 @@ static void cpu_unpack(const nb_qweight *w, const void *packed, size_t row, uint
     }
 }
 
-static void cpu_columns(const nb_qweight *w, const void *packed, int32_t *g_idx) {
+void nb__panels_columns(const nb_qweight *w, const void *packed, int32_t *g_idx) {
     nb__qlayout l;
     if (!nb__qlayout_make(w, &l))
         return;
@@ -76,10 +76,10 @@ static void cpu_columns(const nb_qweight *w, const void *packed, int32_t *g_idx)
 
 const nb_packer nb__packer_cpu = {
     .panel = NB_PANEL,
-    .size = cpu_size,
-    .begin = cpu_begin,
-    .pack = cpu_pack,
-    .unpack = cpu_unpack,
-    .columns = cpu_columns,
+    .size = nb__panels_size,
+    .begin = nb__panels_begin,
+    .pack = nb__panels_pack,
+    .unpack = nb__panels_unpack,
+    .columns = nb__panels_columns,
     .workspace = nb__cpu_qgemm_workspace,
 };

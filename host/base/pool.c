@@ -20,29 +20,47 @@ typedef struct worker {
     unsigned id;
 } worker;
 
+/* A run is a generation and the number of its tasks that nobody has claimed, in one word: who takes one from it by a compare
+ * and exchange owns a task of just that run, which cannot end before the task is done. So a worker that sleeps or is not
+ * scheduled holds nobody up: the others do its part. */
+typedef _Atomic uint64_t run_word;
+
 struct nb_pool {
     unsigned n;
     nb_parallel outer; /* run is NULL for a pool with threads of its own */
     pthread_mutex_t run_lock, lock;
     pthread_cond_t wake, idle;
+    /* Of the present run; read by who owns a task of it. */
     nb_task_fn *fn;
     void *arg;
-    size_t n_tasks;
-    atomic_size_t next;
-    atomic_uint generation; /* counts runs; a worker that sees a new one joins it */
-    atomic_uint busy;       /* workers that have not left the present run */
-    bool stop;
+    size_t first, n_tasks;
+    run_word run;
+    atomic_size_t left;   /* tasks that are not known to be done */
+    atomic_uint sleepers; /* workers that wait for `wake` */
+    atomic_bool waits;    /* the caller waits for `idle` */
+    atomic_bool stop;
+    uint32_t generation;
     unsigned started;
     worker *workers;
 };
 
-static void work(nb_pool *p, unsigned id) {
-    for (;;) {
-        size_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (task >= p->n_tasks)
-            return;
-        p->fn(p->arg, task, id);
-    }
+/* Takes the next task of the present run; false where none is left. */
+static bool claim(nb_pool *p, size_t *unclaimed) {
+    uint64_t run = atomic_load_explicit(&p->run, memory_order_relaxed);
+    while ((uint32_t)run != 0)
+        if (atomic_compare_exchange_weak_explicit(&p->run, &run, run - 1, memory_order_acquire, memory_order_relaxed)) {
+            *unclaimed = (uint32_t)run;
+            return true;
+        }
+    return false;
+}
+
+/* Does tasks while there are any; true where the run's last ones are done with these. */
+static bool work(nb_pool *p, unsigned id) {
+    size_t done = 0, unclaimed;
+    for (; claim(p, &unclaimed); done++)
+        p->fn(p->arg, p->first + (p->n_tasks - unclaimed), id);
+    return done && atomic_fetch_sub(&p->left, done) == done;
 }
 
 static void relax(void) {
@@ -51,38 +69,35 @@ static void relax(void) {
 #endif
 }
 
-/* Waits for a run later than `seen`: a short spin, as the next layer's kernel usually follows at once, then sleep. */
-static bool wait_for_run(nb_pool *p, unsigned seen) {
+static bool has_tasks(nb_pool *p) {
+    return (uint32_t)atomic_load(&p->run) != 0;
+}
+
+/* Waits for tasks: a short spin, as the next layer's kernel usually follows at once, then sleep. False at the end. */
+static bool wait_for_tasks(nb_pool *p) {
     for (int i = 0; i < SPIN; i++) {
-        if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen)
+        if ((uint32_t)atomic_load_explicit(&p->run, memory_order_relaxed) != 0)
             return true;
         relax();
     }
     pthread_mutex_lock(&p->lock);
-    while (!p->stop && atomic_load_explicit(&p->generation, memory_order_acquire) == seen)
+    atomic_fetch_add(&p->sleepers, 1);
+    while (!atomic_load(&p->stop) && !has_tasks(p))
         pthread_cond_wait(&p->wake, &p->lock);
-    bool go = !p->stop;
+    atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
-    return go;
-}
-
-static void leave_run(nb_pool *p) {
-    if (atomic_fetch_sub_explicit(&p->busy, 1, memory_order_acq_rel) != 1)
-        return;
-    pthread_mutex_lock(&p->lock);
-    pthread_cond_signal(&p->idle);
-    pthread_mutex_unlock(&p->lock);
+    return !atomic_load(&p->stop);
 }
 
 static void *worker_main(void *arg) {
     worker *w = arg;
     nb_pool *p = w->pool;
-    unsigned seen = 0;
-    while (wait_for_run(p, seen)) {
-        seen++;
-        work(p, w->id);
-        leave_run(p);
-    }
+    while (wait_for_tasks(p))
+        if (work(p, w->id) && atomic_load(&p->waits)) {
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->idle);
+            pthread_mutex_unlock(&p->lock);
+        }
     return NULL;
 }
 
@@ -121,7 +136,7 @@ static nb_pool *pool_init(void *mem, unsigned n) {
 
 void nb_pool_end(nb_pool *p) {
     pthread_mutex_lock(&p->lock);
-    p->stop = true;
+    atomic_store(&p->stop, true);
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->lock);
     for (unsigned i = 1; i < p->started; i++)
@@ -191,22 +206,29 @@ void nb_pool_free(nb_pool *p) {
     nb_free(p);
 }
 
-static void run_threads(nb_pool *p, size_t n_tasks, nb_task_fn *fn, void *arg) {
+/* Tasks [first, first + n_tasks) by all workers. */
+static void run_threads(nb_pool *p, size_t first, uint32_t n_tasks, nb_task_fn *fn, void *arg) {
     p->fn = fn;
     p->arg = arg;
+    p->first = first;
     p->n_tasks = n_tasks;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->busy, p->n - 1, memory_order_relaxed);
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->left, n_tasks);
+    atomic_store(&p->run, (uint64_t)++p->generation << 32 | n_tasks);
+    if (atomic_load(&p->sleepers)) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
     work(p, 0);
-    for (int i = 0; i < SPIN && atomic_load_explicit(&p->busy, memory_order_acquire); i++)
+    for (int i = 0; i < SPIN && atomic_load(&p->left); i++)
         relax();
+    if (!atomic_load(&p->left))
+        return;
     pthread_mutex_lock(&p->lock);
-    while (atomic_load_explicit(&p->busy, memory_order_acquire))
+    atomic_store(&p->waits, true);
+    while (atomic_load(&p->left))
         pthread_cond_wait(&p->idle, &p->lock);
+    atomic_store(&p->waits, false);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -220,7 +242,8 @@ void nb_pool_run(nb_pool *p, size_t n_tasks, nb_task_fn *fn, void *arg) {
         for (size_t i = 0; i < n_tasks; i++)
             fn(arg, i, 0);
     else
-        run_threads(p, n_tasks, fn, arg);
+        for (size_t at = 0; at < n_tasks; at += UINT32_MAX)
+            run_threads(p, at, (uint32_t)nb_min(n_tasks - at, UINT32_MAX), fn, arg);
     pthread_mutex_unlock(&p->run_lock);
 }
 

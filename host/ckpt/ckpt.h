@@ -71,4 +71,28 @@ nb_status nb_st_write(nb_st_writer *w, const void *data, size_t bytes, nb_err *e
 nb_status nb_st_commit(nb_st_writer *w, nb_err *err);
 void nb_st_abort(nb_st_writer *w);
 
+/* ---- writing GGUF (gguf_write.c) ---- */
+
+/* One file: metadata and tensors are declared first, in the order of the file; then the data of the tensors in that order, each
+ * in one or more pieces. Keys and tensor names must not repeat. */
+typedef struct nb_gguf_writer nb_gguf_writer;
+nb_status nb_gguf_writer_new(const char *path, nb_gguf_writer **out, nb_err *err);
+nb_status nb_gguf_put_u32(nb_gguf_writer *w, const char *key, uint32_t value, nb_err *err);
+nb_status nb_gguf_put_f32(nb_gguf_writer *w, const char *key, float value, nb_err *err);
+nb_status nb_gguf_put_bool(nb_gguf_writer *w, const char *key, bool value, nb_err *err);
+nb_status nb_gguf_put_str(nb_gguf_writer *w, const char *key, const char *value, nb_err *err);
+nb_status nb_gguf_put_strs(nb_gguf_writer *w, const char *key, const nb_bytes *values, size_t count, nb_err *err);
+nb_status nb_gguf_put_f32s(nb_gguf_writer *w, const char *key, const float *values, size_t count, nb_err *err);
+nb_status nb_gguf_put_i32s(nb_gguf_writer *w, const char *key, const int32_t *values, size_t count, nb_err *err);
+/* Metadata of a GGUF as it stands, but for keys that `keep` refuses. */
+nb_status nb_gguf_copy_meta(nb_gguf_writer *w, const nb_ckpt *from, bool (*keep)(const char *key), nb_err *err);
+/* dims as in nb_view: the last is the fastest, whole blocks of dtype. */
+nb_status nb_gguf_declare(nb_gguf_writer *w, const char *name, nb_dtype dtype, unsigned ndim, const size_t *dims, nb_err *err);
+/* Ends the declarations and writes the header. */
+nb_status nb_gguf_begin(nb_gguf_writer *w, nb_err *err);
+nb_status nb_gguf_write(nb_gguf_writer *w, const void *data, size_t bytes, nb_err *err);
+/* Commits; data short of what was declared is NB_E_USAGE. Frees w whatever happens. */
+nb_status nb_gguf_commit(nb_gguf_writer *w, nb_err *err);
+void nb_gguf_abort(nb_gguf_writer *w); /* NULL is fine */
+
 #endif

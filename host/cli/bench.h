@@ -13,8 +13,9 @@ typedef struct nb_bench_item {
     nb_status (*run)(void *state, size_t iteration, nb_err *err); /* one operation */
     void (*release)(void *state);
     void *state;
-    double bytes; /* of weights (or of the operands that are streamed) read by one operation */
-    double flops; /* of one operation */
+    double bytes; /* that one operation must read and write; of packed products and BLAS the weight alone */
+    double flops; /* of one operation; 0 where it moves data or compares it */
+    bool integer; /* flops are of 8-bit integers: the f32 peak is no bound */
 } nb_bench_item;
 
 typedef struct nb_bench_shape {
@@ -29,9 +30,12 @@ nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_s
                        nb_bench_item *out, nb_err *err);
 
 /* Reading `bytes` of memory with all workers of the device's pool, as fast as loads go; `copies`
- * such areas in turn. */
+ * such areas in turn. On other devices than the CPU a copy of them, whose bytes count twice. */
 nb_status nb_bench_read(nb_stream *stream, size_t bytes, size_t copies, nb_bench_item *out,
                         nb_err *err);
+
+/* Multiplications and additions of f32 in registers, on all workers. NB_E_UNSUPPORTED on other devices than the CPU. */
+nb_status nb_bench_peak(nb_stream *stream, nb_bench_item *out, nb_err *err);
 
 /* f32 Y = X W^T by a BLAS that is found at run time: "openblas" or "onednn". NB_E_UNSUPPORTED where
  * it is not installed. */
@@ -60,8 +64,8 @@ typedef struct nb_bench_result {
     double min, median,
         spread; /* seconds an operation; spread is (90th - 10th percentile) / median */
     double bytes, flops;
-    double roof; /* least time that the measured bandwidth allows for `bytes`, seconds; 0 where not
-                    measured */
+    double share; /* of the roof: the longer of what the measured bandwidth allows for `bytes` and the measured peak for `flops`,
+                     in the same turns; 0 where not measured */
 } nb_bench_result;
 
 typedef struct nb_bench_results {

@@ -20,25 +20,23 @@ nb_status nb_bench_add(nb_bench_results *r, const nb_bench_result *one, nb_err *
 }
 
 void nb_bench_print_head(void) {
-    printf("%-10s %-22s %5s %6s %6s %2s %5s %4s %2s %10s %10s %6s %8s %9s %6s\n", "operation",
+    printf("%-13s %-22s %5s %6s %6s %2s %5s %4s %2s %10s %10s %6s %8s %9s %6s\n", "operation",
            "variant", "m", "n", "k", "b", "group", "ring", "t", "median us", "min us", "spread",
            "GB/s", "GFLOP/s", "% roof");
 }
 
-static double percent_of_roof(const nb_bench_result *r) {
-    return r->roof > 0 ? 100 * r->roof / r->min : NAN;
-}
-
 void nb_bench_print(const nb_bench_result *r) {
-    char flops[32] = "-", roof[32] = "-";
+    char flops[32] = "-", roof[32] = "-", bytes[32] = "-";
+    if (r->bytes > 0)
+        snprintf(bytes, sizeof bytes, "%.2f", r->bytes / r->min * 1e-9);
     if (r->flops > 0)
         snprintf(flops, sizeof flops, "%.1f", r->flops / r->min * 1e-9);
-    if (r->roof > 0)
-        snprintf(roof, sizeof roof, "%.0f", percent_of_roof(r));
-    printf("%-10s %-22s %5zu %6zu %6zu %2u %5zu %4zu %2u %10.1f %10.1f %5.0f%% %8.2f %9s %6s\n",
+    if (r->share > 0)
+        snprintf(roof, sizeof roof, "%.0f", 100 * r->share);
+    printf("%-13s %-22s %5zu %6zu %6zu %2u %5zu %4zu %2u %10.1f %10.1f %5.0f%% %8s %9s %6s\n",
            r->op, r->name, r->shape.m, r->shape.n, r->shape.k, r->shape.bits, r->shape.group,
            r->shape.ring, r->threads, r->median * 1e6, r->min * 1e6, r->spread * 100,
-           r->bytes / r->min * 1e-9, flops, roof);
+           bytes, flops, roof);
     fflush(stdout);
 }
 
@@ -58,8 +56,8 @@ static json_t *result_json(const nb_bench_result *r) {
     json_object_set_new(o, "gbytes_per_s", json_real(r->bytes / r->min * 1e-9));
     if (r->flops > 0)
         json_object_set_new(o, "gflops", json_real(r->flops / r->min * 1e-9));
-    if (r->roof > 0)
-        json_object_set_new(o, "percent_of_roof", json_real(percent_of_roof(r)));
+    if (r->share > 0)
+        json_object_set_new(o, "percent_of_roof", json_real(100 * r->share));
     return o;
 }
 
@@ -83,6 +81,19 @@ static bool same_case(const json_t *a, const json_t *b) {
     return true;
 }
 
+/* The measurement of list_b that is list_a's i-th: of several of one case (bandwidth and peak stand beside each operation) the
+ * one with as many before it. NULL where there is none. */
+static const json_t *partner(const json_t *list_a, size_t i, const json_t *list_b) {
+    const json_t *one = json_array_get(list_a, i);
+    size_t before = 0;
+    for (size_t j = 0; j < i; j++)
+        before += same_case(json_array_get(list_a, j), one);
+    for (size_t j = 0; j < json_array_size(list_b); j++)
+        if (same_case(one, json_array_get(list_b, j)) && before-- == 0)
+            return json_array_get(list_b, j);
+    return NULL;
+}
+
 static json_int_t integer(const json_t *o, const char *key) {
     return json_integer_value(json_object_get(o, key));
 }
@@ -93,7 +104,7 @@ static void print_pair(const json_t *a, const json_t *b) {
     double noise = fmax(json_number_value(json_object_get(a, "spread")),
                         json_number_value(json_object_get(b, "spread")));
     double change = after / before - 1;
-    printf("%-10s %-22s m %-4lld n %-6lld k %-6lld t %-2lld %10.1f us -> %10.1f us  %+6.1f%%%s\n",
+    printf("%-13s %-22s m %-4lld n %-6lld k %-6lld t %-2lld %10.1f us -> %10.1f us  %+6.1f%%%s\n",
            json_string_value(json_object_get(a, "op")),
            json_string_value(json_object_get(a, "variant")), (long long)integer(a, "m"),
            (long long)integer(a, "n"), (long long)integer(a, "k"), (long long)integer(a, "threads"),
@@ -122,12 +133,12 @@ nb_status nb_bench_compare(const char *before, const char *after, nb_err *err) {
         return status;
     }
     size_t pairs = 0;
-    for (size_t i = 0; i < json_array_size(list_a); i++)
-        for (size_t j = 0; j < json_array_size(list_b); j++)
-            if (same_case(json_array_get(list_a, i), json_array_get(list_b, j))) {
-                print_pair(json_array_get(list_a, i), json_array_get(list_b, j));
-                pairs++;
-            }
+    for (size_t i = 0; i < json_array_size(list_a); i++) {
+        const json_t *other = partner(list_a, i, list_b);
+        if (other)
+            print_pair(json_array_get(list_a, i), other);
+        pairs += other != NULL;
+    }
     if (pairs == 0)
         status = nb_fail_at(err, NB_E_INPUT, after, NULL, "has no measurement in common with %s",
                             before);

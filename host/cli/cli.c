@@ -10,7 +10,7 @@
 #include "host/base/json.h"
 
 const nb_cmd *const nb_cmds[] = {
-    &nb_cmd_quantize, &nb_cmd_eval, &nb_cmd_generate, &nb_cmd_inspect, &nb_cmd_devices, &nb_cmd_verify, &nb_cmd_bench, NULL,
+    &nb_cmd_quantize, &nb_cmd_eval, &nb_cmd_generate, &nb_cmd_inspect, &nb_cmd_devices, &nb_cmd_verify, &nb_cmd_bench, &nb_cmd_tune, NULL,
 };
 
 const char *nb_cli_cache_dir(void) {

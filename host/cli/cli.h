@@ -12,7 +12,7 @@ int nb_cli_main(int argc, char **argv);
 /* All commands, NULL-terminated. */
 extern const nb_cmd *const nb_cmds[];
 
-extern const nb_cmd nb_cmd_quantize, nb_cmd_eval, nb_cmd_generate, nb_cmd_inspect, nb_cmd_devices, nb_cmd_verify, nb_cmd_bench;
+extern const nb_cmd nb_cmd_quantize, nb_cmd_eval, nb_cmd_generate, nb_cmd_inspect, nb_cmd_devices, nb_cmd_verify, nb_cmd_bench, nb_cmd_tune;
 
 /* Prints err as one line on standard error and returns its exit code. */
 int nb_cli_fail(const nb_err *err);

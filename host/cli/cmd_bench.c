@@ -1,5 +1,6 @@
 /* nibble bench: times rows of kernels.def beside the read bandwidth and a BLAS, taking turns so
  * that all see the same machine. */
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include "host/cli/bench.h"
 #include "host/cli/cli.h"
 
-enum { MAX_ITEMS = 24, MAX_SAMPLES = 256 };
+enum { MAX_ITEMS = 48, ROOFS = 2, MAX_SAMPLES = 256 };
 
 typedef struct options {
     nb_common common;
@@ -76,33 +77,57 @@ typedef struct bench {
     nb_bench_results results;
 } bench;
 
-/* Times all items in turns. The first one, where it is the read bandwidth, is the roof of the
+/* What a turn of measurements says about the machine: rates of the roofs before and after, as on a machine that others use too
+ * the two change together with what is measured between them. */
+static double rate_around(const double *t, size_t s, size_t samples, double amount) {
+    return 2 * amount / (t[s] + t[nb_min(s + 1, samples - 1)]);
+}
+
+/* Share of the roof that an item reaches, the median over the turns: the longer of what moving its bytes and computing takes at
+ * least, of the time taken; 0 where neither roof is among the items. */
+static double share_of(const nb_bench_item *items, size_t count, double (*times)[MAX_SAMPLES], size_t samples, size_t i) {
+    double share[MAX_SAMPLES];
+    for (size_t s = 0; s < samples; s++) {
+        double least = 0;
+        for (size_t r = 0; r < count; r++) {
+            if (!strcmp(items[r].op, "read"))
+                least = fmax(least, items[i].bytes / rate_around(times[r], s, samples, items[r].bytes));
+            else if (!strcmp(items[r].op, "peak") && !items[i].integer)
+                least = fmax(least, items[i].flops / rate_around(times[r], s, samples, items[r].flops));
+        }
+        share[s] = least / times[i][s];
+    }
+    qsort(share, samples, sizeof *share, by_value);
+    return samples % 2 ? share[samples / 2] : (share[samples / 2 - 1] + share[samples / 2]) / 2;
+}
+
+/* Times all items in turns. Those that are the read bandwidth and the arithmetic peak are the roof of the
  * others. */
 static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
                             const nb_bench_shape *shape, nb_err *err) {
-    static double times[MAX_ITEMS][MAX_SAMPLES];
+    static double times[MAX_ITEMS + ROOFS][MAX_SAMPLES];
     clockid_t clock = b->opt->cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
-    size_t repeats[MAX_ITEMS], iteration[MAX_ITEMS] = {0}, samples = (size_t)b->opt->samples;
+    size_t repeats[MAX_ITEMS + ROOFS], iteration[MAX_ITEMS + ROOFS] = {0}, samples = (size_t)b->opt->samples;
     for (size_t i = 0; i < count; i++)
         NB_TRY(calibrate(&items[i], clock, 1e-3 * (double)b->opt->sample_ms, &iteration[i],
                          &repeats[i], err));
     for (size_t s = 0; s < samples; s++)
         for (size_t i = 0; i < count; i++)
             NB_TRY(sample(&items[i], clock, repeats[i], &iteration[i], &times[i][s], err));
-    double bandwidth = 0;
+    double share[MAX_ITEMS + ROOFS];
+    for (size_t i = 0; i < count; i++) /* before summaries put the times in order */
+        share[i] = share_of(items, count, times, samples, i);
     for (size_t i = 0; i < count; i++) {
         nb_bench_result r = {.shape = *shape,
                              .threads = b->threads,
                              .repeats = repeats[i],
                              .bytes = items[i].bytes,
                              .flops = items[i].flops};
-        snprintf(r.name, sizeof r.name, "%s", items[i].name);
-        snprintf(r.op, sizeof r.op, "%s", items[i].op);
-        snprintf(r.device, sizeof r.device, "%s", b->info.name);
+        memcpy(r.name, items[i].name, sizeof r.name);
+        memcpy(r.op, items[i].op, sizeof r.op);
+        memcpy(r.device, b->info.name, sizeof r.device);
         summarize(times[i], samples, &r);
-        if (!strcmp(items[i].op, "read"))
-            bandwidth = r.bytes / r.min;
-        r.roof = bandwidth > 0 ? r.bytes / bandwidth : 0;
+        r.share = share[i];
         if (!b->opt->common.json)
             nb_bench_print(&r);
         NB_TRY(nb_bench_add(&b->results, &r, err));
@@ -130,54 +155,76 @@ static nb_status take(nb_status status, nb_err *err, size_t *count) {
     return NB_OK;
 }
 
-static bool wanted(const bench *b, const nb_kernel *row) {
+static bool wanted(const bench *b, const nb_kernel *row, nb_op first, nb_op last) {
     nb_device *d = b->stream->device;
-    return row->backend == d->backend->id && nb_glob(b->opt->op, nb_op_name(row->op)) &&
-           nb_glob(b->opt->kernel, row->name) && d->backend->can_run(d, row);
+    return row->backend == d->backend->id && row->op >= first && row->op <= last &&
+           nb_glob(b->opt->op, nb_op_name(row->op)) && nb_glob(b->opt->kernel, row->name) &&
+           d->backend->can_run(d, row);
 }
 
-/* Everything to be timed on one shape: bandwidth over what one weight takes, rows, peers. */
-static nb_status collect(bench *b, const nb_bench_shape *shape, nb_bench_item *items, size_t *count,
-                         nb_err *err) {
-    size_t n_rows;
-    const nb_kernel *rows = nb_kernels(&n_rows);
-    double bytes = 0;
-    *count = 1; /* place 0 is for the bandwidth */
-    for (size_t i = 0; i < n_rows && *count + 3 < MAX_ITEMS; i++)
-        if (wanted(b, &rows[i])) {
-            NB_TRY(take(nb_bench_row(b->stream, &rows[i], shape, &items[*count], err), err, count));
-            if (*count > 1 && items[*count - 1].bytes > bytes)
-                bytes = items[*count - 1].bytes;
-        }
-    if (*count == 1)
-        return NB_OK;
+static nb_status add_peers(bench *b, const nb_bench_shape *shape, nb_bench_item *items,
+                           size_t *count, nb_err *err) {
     const char *const peers[] = {"openblas", "onednn"};
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2 && *count < MAX_ITEMS; i++)
         if (listed(b->opt->peers, peers[i])) {
             nb_bench_shape one = *shape;
             one.ring = 1;
             NB_TRY(
                 take(nb_bench_peer(peers[i], b->threads, &one, &items[*count], err), err, count));
         }
-    size_t roof = 0;
-    NB_TRY(take(nb_bench_read(b->stream, (size_t)bytes, shape->ring, &items[0], err), err, &roof));
-    if (roof == 0) {
-        memmove(items, items + 1, (*count - 1) * sizeof *items);
-        --*count;
-    }
     return NB_OK;
 }
 
-static nb_status bench_shape(bench *b, const nb_bench_shape *shape, nb_err *err) {
-    nb_bench_item items[MAX_ITEMS] = {0};
-    size_t count = 0;
-    nb_status status = collect(b, shape, items, &count, err);
-    if (status == NB_OK && count > 1)
-        status = time_items(b, items, count, shape, err);
-    for (size_t i = 0; i < MAX_ITEMS; i++)
-        if (items[i].release && i < count)
-            items[i].release(items[i].state);
+/* Everything to be timed together: the bandwidth over as many bytes as an operation takes, the arithmetic peak where one
+ * computes, rows of the operations first to last, peers. */
+static nb_status collect(bench *b, const nb_bench_shape *shape, nb_op first, nb_op last,
+                         nb_bench_item *items, size_t *count, nb_err *err) {
+    nb_bench_item roofs[ROOFS];
+    size_t n_rows, n_roofs = 0;
+    const nb_kernel *rows = nb_kernels(&n_rows);
+    double bytes = 0;
+    bool computes = false, product = first == NB_OP_matmul || first == NB_OP_qgemm || first == NB_OP_linear;
+    for (size_t i = 0; i < n_rows && *count + ROOFS < MAX_ITEMS; i++)
+        if (wanted(b, &rows[i], first, last)) {
+            size_t before = *count;
+            NB_TRY(take(nb_bench_row(b->stream, &rows[i], shape, &items[*count], err), err, count));
+            if (*count == before)
+                continue;
+            bytes = items[before].bytes > bytes ? items[before].bytes : bytes;
+            computes = computes || items[before].flops > 0;
+        }
+    if (*count == 0)
+        return NB_OK;
+    if (product)
+        NB_TRY(add_peers(b, shape, items, count, err));
+    NB_TRY(take(nb_bench_read(b->stream, (size_t)bytes, shape->ring, &roofs[0], err), err, &n_roofs));
+    nb_status status = computes ? take(nb_bench_peak(b->stream, &roofs[n_roofs], err), err, &n_roofs) : NB_OK;
+    memmove(items + n_roofs, items, *count * sizeof *items);
+    memcpy(items, roofs, n_roofs * sizeof *items);
+    *count += n_roofs;
     return status;
+}
+
+static nb_status bench_ops(bench *b, const nb_bench_shape *shape, nb_op first, nb_op last,
+                           nb_err *err) {
+    nb_bench_item items[MAX_ITEMS + ROOFS] = {0};
+    size_t count = 0;
+    nb_status status = collect(b, shape, first, last, items, &count, err);
+    if (status == NB_OK && count > 0)
+        status = time_items(b, items, count, shape, err);
+    for (size_t i = 0; i < count; i++)
+        items[i].release(items[i].state);
+    return status;
+}
+
+/* One operation at a time, so that the operands of one are in memory; the two packed products together. */
+static nb_status bench_shape(bench *b, const nb_bench_shape *shape, nb_err *err) {
+    for (int op = 0; op < NB_OP_COUNT; op++) {
+        nb_op last = op == NB_OP_qgemm ? NB_OP_qgemm_i8 : (nb_op)op;
+        NB_TRY(bench_ops(b, shape, (nb_op)op, last, err));
+        op = (int)last;
+    }
+    return NB_OK;
 }
 
 /* "NxK". */

@@ -12,9 +12,9 @@
 
 typedef struct quantize_values {
     nb_common common;
-    const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *kernel_filter;
-    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, device_memory;
-    double damp, asym_calib;
+    const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *embeddings, *kernel_filter;
+    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch, device_memory;
+    double damp, asym_calib, rate, budget;
     bool symmetric, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
 } quantize_values;
@@ -22,8 +22,9 @@ typedef struct quantize_values {
 #define AT(field) offsetof(quantize_values, field)
 /* clang-format off */
 static const nb_opt opts[] = {
-    {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write; it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other (default gptq)"},
+    {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write (a file for --format gguf); it appears only when it is whole"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ; best: what measured best for the bits and the --budget (default gptq)"},
+    {"budget", 0, NB_OPT_NUMBER, AT(budget), "SECONDS", NULL, 0, 1000000000, "best: computing may take so long by the estimate of --dry-run; 0: any (default 0)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: most engines load it (default)"},
@@ -37,10 +38,14 @@ static const nb_opt opts[] = {
     {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01)"},
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
+    {"iters", 0, NB_OPT_INT, AT(iters), "N", NULL, 1, 1000000, "autoround: steps for a block (default 200)"},
+    {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "autoround: windows in a step (default 8)"},
+    {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid; 0: 1 / iters (default 0)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
     {"device-memory", 0, NB_OPT_SIZE, AT(device_memory), "SIZE", NULL, 0, 0, "most memory to take of a GPU; what a run needs is checked before it begins (default: all that is free)"},
-    {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq, or awq (4 bits; the one in which engines load zero points) (default gptq)"},
+    {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq; awq (4 bits; the one in which engines load zero points); gguf (one file for llama.cpp: Q4_0 for --sym, Q4_1 for --asym, Q8_0 for 8 bits) (default gptq)"},
     {"checkpoint-format", 0, NB_OPT_CHOICE, AT(checkpoint_format), NULL, "gptq|gptq_v2", 0, 0, "which form of the zero points: v1 stores zero - 1 (default: gptq for --sym, gptq_v2 for --asym)"},
+    {"embeddings", 0, NB_OPT_CHOICE, AT(embeddings), NULL, "q8_0|f16", 0, 0, "gguf: type of embeddings and head (default q8_0)"},
     {"threads", 'j', NB_OPT_INT, AT(threads), "T", NULL, 0, 1024, "threads; 0: one per processor (default 0). The result does not depend on it"},
     {"override", 0, NB_OPT_LIST, AT(overrides), "PATTERN:KEY=V,...", NULL, 0, 0, "other settings for modules whose names match a glob (or re:REGEX): skip, bits=N, group-size=N; may be repeated, the last match wins"},
     {"ragged", 0, NB_OPT_FLAG, AT(ragged), NULL, NULL, 0, 0, "allow a short last group where the group size does not divide K; such files do not load in GPTQModel"},
@@ -60,6 +65,8 @@ static const char *const examples[] = {
     "nibble quantize model.gguf -o model-w4 --calib prose.txt --asym --group-size 64",
     "# what would happen, with sizes, memory and time",
     "nibble quantize model -o model-w4 --calib prose.txt --dry-run",
+    "# a GGUF for llama.cpp, at the size of its Q4_0",
+    "nibble quantize model.gguf -o model-q4_0.gguf --calib prose.txt --format gguf",
     "# down projections in 8 bits, the first block untouched",
     "nibble quantize model -o model-mixed --calib prose.txt --override '*.down_proj:bits=8' --override 'model.layers.0.*:skip'",
     NULL};
@@ -91,10 +98,11 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
     if (v->bits != 2 && v->bits != 3 && v->bits != 4 && v->bits != 8)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--bits", "is %lld, expected 2, 3, 4 or 8", (long long)v->bits);
     *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
-                          .checkpoint_format = v->checkpoint_format, .calib = v->calib, .device = v->device,
+                          .checkpoint_format = v->checkpoint_format, .embeddings = v->embeddings, .calib = v->calib, .device = v->device,
                           .kernel_filter = v->kernel_filter, .device_memory = (size_t)v->device_memory, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
-                          .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .samples = (size_t)v->samples,
+                          .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .iterations = (size_t)v->iters, .batch = (size_t)v->batch,
+                          .rate = v->rate, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,
@@ -174,8 +182,10 @@ static nb_status dry_run(const quantize_values *v, const nb_plan *plan, nb_err *
 /* ---- the run ---- */
 
 static void on_progress(void *ctx, const nb_run_progress *r) {
-    char note[64] = "";
-    if (r->loss >= 0)
+    char note[96] = "";
+    if (r->learned_before >= 0)
+        snprintf(note, sizeof note, "loss %.3e, learned %.3e -> %.3e", r->loss, r->learned_before, r->learned_after);
+    else if (r->loss >= 0)
         snprintf(note, sizeof note, "loss %.3e", r->loss);
     nb_progress_step(ctx, r->block, r->blocks, r->seconds, r->resumed ? "from the journal" : note);
 }
@@ -215,6 +225,13 @@ static nb_status quantize(const quantize_values *v, const nb_model *model, const
     return status;
 }
 
+static nb_status settle_best(const quantize_values *v, const nb_model *model, nb_run_options *o, nb_err *err) {
+    double rate = 0;
+    if (!strcmp(o->method, "best") && v->budget > 0)
+        NB_TRY(nb_measure_flops(v->device, (unsigned)v->threads, &rate, err));
+    return nb_best_options(model, o, v->budget, rate, err);
+}
+
 static nb_status execute(const quantize_values *v, const char *path, nb_err *err) {
     nb_override *overrides = NULL;
     nb_run_options o = {0};
@@ -224,6 +241,7 @@ static nb_status execute(const quantize_values *v, const char *path, nb_err *err
     NB_GO(nb_calloc(NB_OPT_MAX_LIST, sizeof *overrides, "overrides", &overrides, err));
     NB_GO(to_options(v, path, overrides, &o, err));
     NB_GO(nb_model_open(path, &model, err));
+    NB_GO(settle_best(v, model, &o, err));
     NB_GO(nb_plan_make(model, &o, &plan, err));
     NB_GO(v->dry_run ? dry_run(v, &plan, err) : quantize(v, model, &plan, &o, err));
 out:
@@ -237,7 +255,7 @@ out:
 
 static int run(int argc, char **argv) {
     quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware", .scales = "auto",
-                         .calib = "self", .device = "auto", .format = "gptq", .bits = 4, .samples = 128, .seq_len = 512,
+                         .calib = "self", .device = "auto", .format = "gptq", .bits = 4, .iters = 200, .batch = 8, .samples = 128, .seq_len = 512,
                          .damp = 0.01, .asym_calib = 0.5, .symmetric = true};
     const char *model = NULL;
     bool done;

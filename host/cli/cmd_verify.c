@@ -32,8 +32,11 @@ static void say(report *r, const nb_kernel *row, const nb_verify *v, const char 
     if (!r->o->common.json) {
         printf("%-8s %-16s %-24s", result, nb_op_name(row->op), row->name);
         if (v)
-            printf(" %6zu cases, largest error %3.0f %% of its bound, %.1f s", v->cases,
-                   v->worst * 100, seconds);
+            printf(" %6zu cases, %.1f s, ", v->cases, seconds);
+        if (v && row->err.acc == NB_EXACT)
+            printf("bit for bit");
+        else if (v)
+            printf("largest error %.0f %% of its bound", v->worst * 100);
         printf("%s%s\n", why ? "  " : "", why ? why : "");
         fflush(stdout);
         return;
@@ -60,7 +63,7 @@ static nb_status verify_row(report *r, nb_stream *stream, const nb_kernel *row, 
     }
     if (!nb_check_of(row->op)) {
         r->unchecked++;
-        say(r, row, NULL, "no check", "the operation has none here; unit tests cover it", 0);
+        say(r, row, NULL, "no check", "the operation has none", 0);
         return NB_OK;
     }
     nb_verify v = {.stream = stream, .full = r->o->full, .every = (size_t)r->o->every};
@@ -111,7 +114,7 @@ static const nb_opt opts[] = {
     {"full", 0, NB_OPT_FLAG, offsetof(options, full), NULL, NULL, 0, 0,
      "all shapes, all rows and all fillings together"},
     {"every", 0, NB_OPT_INT, offsetof(options, every), "N", NULL, 1, 1 << 20,
-     "only each N-th case of each variant, for devices that are emulated (1)"},
+     "about one case in N of each variant, for devices that are emulated (1)"},
     {"threads", 'j', NB_OPT_INT, offsetof(options, threads), "N", NULL, 0, 1024,
      "worker threads (0: all processors)"},
 };
@@ -125,6 +128,7 @@ static int run(int argc, char **argv) {
         return code;
     nb_err err = {0};
     report r = {.o = &o, .list = json_array()};
+    double start = now();
     nb_status status = verify_all(&o, &r, &err), printed;
     if (o.common.json) {
         printed = nb_cli_json(
@@ -133,8 +137,8 @@ static int run(int argc, char **argv) {
                       (json_int_t)r.skipped, "unchecked", (json_int_t)r.unchecked, "rows", r.list),
             status == NB_OK ? &err : NULL);
     } else {
-        printf("%zu passed, %zu failed, %zu skipped, %zu without a check here\n", r.passed,
-               r.failed, r.skipped, r.unchecked);
+        printf("%zu passed, %zu failed, %zu skipped, %zu without a check here, %.0f s\n", r.passed,
+               r.failed, r.skipped, r.unchecked, now() - start);
         printed = nb_cli_flush(status == NB_OK ? &err : NULL);
     }
     json_decref(r.list);

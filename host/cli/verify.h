@@ -27,7 +27,7 @@ typedef enum nb_fault {
 typedef struct nb_verify {
     nb_stream *stream;
     bool full;
-    size_t every; /* only each so-manieth case; 0 or 1: all (for slow emulators) */
+    size_t every; /* about one case in so many; 0 or 1: all (for slow emulators) */
     nb_fault fault;
     /* Results of the row under test. */
     size_t cases, wrong;
@@ -35,6 +35,11 @@ typedef struct nb_verify {
     double worst;    /* largest error / bound */
     char first[400]; /* the first wrong case, in words */
 } nb_verify;
+
+/* Is case `index` one of those? Scattered, so that no filling or form is left out because it comes every so often as well. */
+static inline bool nb_verify_takes(const nb_verify *v, size_t index) {
+    return v->every < 2 || (((uint32_t)index * 2654435761u) >> 8) % v->every == 0;
+}
 
 /* Counts one output: an error of `error` where `bound` is allowed. True where it is inside. NaN
  * never is. */
@@ -128,6 +133,9 @@ nb_status nb_case_floats(nb_case *c, nb_role role, nb_mem *field, size_t rows, s
 /* The array that was added last is named by this member as well (in place). */
 void nb_case_alias(nb_case *c, nb_mem *field);
 void nb_case_fill(nb_case *c, float *p, size_t rows, size_t cols, size_t ld, nb_filling fill);
+
+/* Random blocks of a stored type, any that nb_to_f32 reads; the largest value of each is between 2^-6 and 64. */
+void nb_case_stored(nb_case *c, nb_dtype type, size_t blocks, unsigned char *p);
 
 /* ---- the table (verify_table.c) ---- */
 

@@ -26,6 +26,23 @@ void nb_case_fill(nb_case *c, float *p, size_t rows, size_t cols, size_t ld, nb_
         }
 }
 
+/* Random bytes, again and again until their values are of use: that holds for every type, wherever its scales stand. */
+void nb_case_stored(nb_case *c, nb_dtype type, size_t blocks, unsigned char *p) {
+    const nb_dtype_info *t = nb_dtype_get(type);
+    float values[256];
+    for (size_t b = 0; b < blocks; b++, p += t->block_bytes)
+        for (double most = 0; !(most >= 0x1p-6 && most <= 64);) {
+            for (size_t i = 0; i < t->block_bytes; i++)
+                p[i] = (unsigned char)nb_random_u32(&c->random);
+            nb__to_f32_plain(type, p, t->block_elems, values);
+            most = 0;
+            for (size_t i = 0; i < t->block_elems; i++)
+                most = fmax(most, fabs((double)values[i]));
+            for (size_t i = 0; i < t->block_elems; i++)
+                most = isfinite(values[i]) ? most : INFINITY;
+        }
+}
+
 /* ---- arrays ---- */
 
 static void array_free(nb_case *c, nb_case_array *t) {
@@ -209,11 +226,12 @@ static void move_element(nb_case *c, nb_case_array *t) {
         return;
     size_t i = nb_random_below(&c->random, (uint32_t)t->rows), j = nb_random_below(&c->random, (uint32_t)t->cols);
     unsigned char *p = t->back + (i * t->ld + j) * t->size;
-    if (t->role == NB_ROLE_EXACT) {
+    double bound = t->role == NB_ROLE_EXACT ? 0 : t->bound[i * t->cols + j];
+    if (bound == 0 || t->size == 1) {
         *p ^= 1;
         return;
     }
-    double y = t->y[i * t->cols + j] + 1.5 * t->bound[i * t->cols + j];
+    double y = t->y[i * t->cols + j] + 1.5 * bound;
     float f = (float)y;
     memcpy(p, t->size == 8 ? (const void *)&y : &f, t->size);
 }
@@ -259,7 +277,7 @@ nb_status nb_verify_row(nb_verify *v, const nb_kernel *row, nb_err *err) {
         return check->walk(v, row, err);
     size_t cases = check->cases + (v->full ? check->full_cases : 0);
     for (size_t i = 0; i < cases; i++) {
-        if (v->every && i % v->every)
+        if (!nb_verify_takes(v, i))
             continue;
         NB_TRY(run_case(v, row, check, i, err));
         if (v->fault && v->wrong)

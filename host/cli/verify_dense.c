@@ -1,7 +1,6 @@
 /* Checks of dense products. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "host/base/size.h"
 #include "host/cli/verify.h"
@@ -81,33 +80,9 @@ const nb_check nb_check_matmul = {
 
 /* ---- linear ---- */
 
-static const nb_dtype weight_types[] = {NB_F32, NB_F16, NB_BF16, NB_Q8_0, NB_Q4_0, NB_Q4_K, NB_Q6_K};
+static const nb_dtype weight_types[] = {NB_F32,  NB_F16,  NB_BF16, NB_Q8_0, NB_Q4_0, NB_Q4_1,
+                                         NB_Q5_0, NB_Q5_1, NB_Q4_K, NB_Q5_K, NB_Q6_K};
 enum { TYPES = NB_COUNT_OF(weight_types) };
-
-/* Bytes that are codes, and scales of blocks of about 1/100: an f16 first in each block of the types above but Q6_K, whose
- * scale is last. */
-static void fill_blocks(nb_case *c, nb_dtype type, size_t blocks, unsigned char *p) {
-    size_t size = nb_dtype_get(type)->block_bytes;
-    for (size_t b = 0; b < blocks; b++, p += size) {
-        uint16_t scale = nb_f32_to_f16(0.01f + 0.01f * nb_random_f32(&c->random));
-        for (size_t i = 0; i < size; i++)
-            p[i] = (unsigned char)nb_random_u32(&c->random);
-        memcpy(type == NB_Q6_K ? p + size - 2 : p, &scale, sizeof scale);
-        if (type == NB_Q4_K)
-            memcpy(p + 2, &scale, sizeof scale);
-    }
-}
-
-static void fill_plain(nb_case *c, nb_dtype type, size_t count, unsigned char *p) {
-    for (size_t i = 0; i < count; i++) {
-        float f = nb_random_f32(&c->random) - 0.5f;
-        uint16_t h = type == NB_F16 ? nb_f32_to_f16(f) : nb_f32_to_bf16(f);
-        if (type == NB_F32)
-            memcpy(p + 4 * i, &f, sizeof f);
-        else
-            memcpy(p + 2 * i, &h, sizeof h);
-    }
-}
 
 static nb_status make_linear(nb_case *c, size_t index, nb_err *err) {
     struct nb_linear_args *a = &c->args.linear;
@@ -126,10 +101,7 @@ static nb_status make_linear(nb_case *c, size_t index, nb_err *err) {
              index % 2 ? ", bias" : "", a->accumulate ? ", accumulate" : "", nb_filling_name(fill));
     NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->x, d.m, d.k, a->ldx, fill, "X", NULL, err));
     NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->w, NB_U8, 1, blocks * t->block_bytes, blocks * t->block_bytes, "W", &w, err));
-    if (t->block_elems > 1)
-        fill_blocks(c, type, blocks, w);
-    else
-        fill_plain(c, type, blocks, w);
+    nb_case_stored(c, type, blocks, w);
     if (index % 2) { /* one more, which nothing may read */
         NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->bias, NB_F32, 1, d.n + 1, d.n + 1, "bias", &bias, err));
         nb_case_fill(c, bias, 1, d.n, d.n, NB_FILL_RANDOM);

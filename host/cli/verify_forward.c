@@ -1,7 +1,6 @@
 /* Checks of the forward pass. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "host/cli/verify.h"
 
@@ -34,31 +33,23 @@ static dims describe(nb_case *c, size_t index, nb_filling *fill) {
 enum { VOCAB = 37 };
 
 static nb_status make_embed(nb_case *c, size_t index, nb_err *err) {
-    static const nb_dtype types[] = {NB_F16, NB_F32, NB_BF16, NB_Q8_0};
+    static const nb_dtype types[] = {NB_F16, NB_F32, NB_BF16, NB_Q8_0, NB_Q4_1, NB_Q6_K};
+    nb_dtype type = types[index / 2 % NB_COUNT_OF(types)];
     struct nb_embed_args *a = &c->args.embed;
     nb_filling fill;
     dims d = describe(c, index, &fill);
-    const nb_dtype_info *t = nb_dtype_get(types[index / 2 % 4]);
+    const nb_dtype_info *t = nb_dtype_get(type);
     int32_t *ids = NULL;
     unsigned char *table = NULL;
     d.k = (d.k + t->block_elems - 1) / t->block_elems * t->block_elems;
     size_t blocks = VOCAB * d.k / t->block_elems, bytes = blocks * t->block_bytes;
-    *a = (struct nb_embed_args){.rows = d.rows, .k = d.k, .ldo = d.k + index % 3, .w_type = types[index / 2 % 4]};
+    *a = (struct nb_embed_args){.rows = d.rows, .k = d.k, .ldo = d.k + index % 3, .w_type = type};
     a->scale = index % 2 ? 1.0f : 22.627417f;
     NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->ids, NB_I32, 1, d.rows, d.rows, "ids", &ids, err));
     for (size_t i = 0; i < d.rows; i++)
         ids[i] = i == 0 ? VOCAB - 1 : (int32_t)nb_random_below(&c->random, VOCAB);
     NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->table, NB_U8, 1, bytes, bytes, "table", &table, err));
-    for (size_t b = 0; b < blocks; b++) {
-        float f = nb_random_f32(&c->random) - 0.5f;
-        uint16_t h = a->w_type == NB_BF16 ? nb_f32_to_bf16(f) : nb_f32_to_f16(f);
-        if (a->w_type == NB_F32)
-            memcpy(table + 4 * b, &f, 4);
-        else
-            memcpy(table + t->block_bytes * b, &h, 2);
-        for (size_t i = 2; i < t->block_bytes && t->block_elems > 1; i++)
-            table[t->block_bytes * b + i] = (unsigned char)nb_random_u32(&c->random);
-    }
+    nb_case_stored(c, type, blocks, table);
     return nb_case_add(c, NB_ROLE_EXACT, &a->out, NB_F32, d.rows, d.k, a->ldo, "out", NULL, err);
 }
 

@@ -21,7 +21,7 @@ static nb_status add_status(nb_case *c, nb_mem *field, struct nb_gptq_status bef
 }
 
 /* 0 .. count - 1, shuffled. */
-static nb_status add_permutation(nb_case *c, nb_mem *field, size_t count, uint32_t **out, nb_err *err) {
+static nb_status add_permutation(nb_case *c, nb_mem *field, size_t count, nb_err *err) {
     uint32_t *p = NULL;
     NB_TRY(nb_case_add(c, NB_ROLE_IN, field, NB_U32, 1, count, count, "perm", &p, err));
     for (size_t i = 0; i < count; i++)
@@ -32,8 +32,6 @@ static nb_status add_permutation(nb_case *c, nb_mem *field, size_t count, uint32
         p[i - 1] = p[o];
         p[o] = t;
     }
-    if (out)
-        *out = p;
     return NB_OK;
 }
 
@@ -195,7 +193,7 @@ static nb_status make_hessian_order(nb_case *c, size_t index, nb_err *err) {
     for (size_t j = 0; j < k; j++)
         if (nb_random_below(&c->random, 4) == 0)
             h[j * (a->ldh + 1)] = 0.0f;
-    NB_TRY(add_permutation(c, &a->perm, k, NULL, err));
+    NB_TRY(add_permutation(c, &a->perm, k, err));
     NB_TRY(nb_case_add(c, NB_ROLE_EXACT, &a->f, NB_F32, k, k, a->ldf, "F", NULL, err));
     return add_status(c, &a->status, (struct nb_gptq_status){1, 2, 3, 4, 0.7071f}, err);
 }
@@ -289,7 +287,7 @@ static nb_status add_groups(nb_case *c, nb_mem *field, block_dims d, bool shuffl
 }
 
 /* Parameters that stand already: all where they are static, else those of groups that began before the block. */
-static nb_status add_standing(nb_case *c, const block_dims *d, struct nb_gptq_block_args *a, nb_err *err) {
+static nb_status add_standing(nb_case *c, const block_dims *d, struct nb_gptq_block_args *a, float **scales, nb_err *err) {
     float *s = NULL, *z = NULL;
     NB_TRY(nb_case_floats(c, NB_ROLE_EXACT, &a->scales, d->n, a->groups, a->groups, NB_FILL_RANDOM, "scales", &s, err));
     NB_TRY(nb_case_floats(c, NB_ROLE_EXACT, &a->zeros, d->n, a->groups, a->groups, NB_FILL_RANDOM, "zeros", &z, err));
@@ -297,7 +295,18 @@ static nb_status add_standing(nb_case *c, const block_dims *d, struct nb_gptq_bl
         s[i] = 0.02f + fabsf(s[i]) / 8;
         z[i] = a->symmetric ? (float)(1u << (a->bits - 1)) : (float)nb_random_below(&c->random, 1u << a->bits);
     }
+    *scales = s;
     return NB_OK;
+}
+
+/* With static parameters the weights of the block's first position become half-way between two codes, or next to it. */
+static void near_ties(nb_case *c, const struct nb_gptq_block_args *a, float *wt, const float *scales) {
+    uint32_t group = 0;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->arrays[i].fields[0] == &a->group_of)
+            memcpy(&group, c->arrays[i].host + a->first * sizeof group, sizeof group);
+    for (size_t i = 0; i < a->n; i++)
+        wt[a->first * a->ldw + i] = ((float)nb_random_below(&c->random, 1u << a->bits) - 4.5f) * scales[i * a->groups + group];
 }
 
 /* Forms: by range; static; searched; symmetric by range; symmetric and searched; by range of weights with huge ones. */
@@ -307,8 +316,7 @@ static nb_status make_gptq_block(nb_case *c, size_t index, nb_err *err) {
     struct nb_gptq_block_args *a = &c->args.gptq_block;
     block_dims d = gptq_blocks[index / GPTQ_FORMS];
     size_t form = index % GPTQ_FORMS;
-    float *h = NULL;
-    uint32_t *perm = NULL;
+    float *h = NULL, *wt = NULL, *scales = NULL;
     *a = (struct nb_gptq_block_args){.n = d.n, .k = d.k, .first = d.first, .cols = d.cols, .bits = widths[index % 5]};
     a->groups = nb_ceil_div(d.k, d.group);
     a->symmetric = form == 3 || form == 4;
@@ -317,16 +325,18 @@ static nb_status make_gptq_block(nb_case *c, size_t index, nb_err *err) {
     a->ldw = d.n + index % 2, a->ldu = d.k + index % 3, a->ldh = d.k + index % 5, a->lderr = d.n + index % 4;
     snprintf(c->text, sizeof c->text, "n %zu k %zu, positions %zu to %zu, group %zu, %u bits, form %zu", d.n, d.k, d.first,
              d.first + d.cols - 1, d.group, a->bits, form);
-    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->wt, d.k, d.n, a->ldw, form == 5 ? NB_FILL_HUGE : NB_FILL_RANDOM, "Wt", NULL, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->wt, d.k, d.n, a->ldw, form == 5 ? NB_FILL_HUGE : NB_FILL_RANDOM, "Wt", &wt, err));
     NB_TRY(add_factor(c, &a->u, d.k, a->ldu, err));
     NB_TRY(add_groups(c, &a->group_of, d, form == 1, err));
     if (form == 2 || form == 4) {
         NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->h, NB_F32, d.k, d.k, a->ldh, "H", &h, err));
         for (size_t j = 0; j < d.k; j++)
             h[j * (a->ldh + 1)] = nb_random_below(&c->random, 9) ? nb_random_f32(&c->random) * 30 : 0.0f;
-        NB_TRY(add_permutation(c, &a->perm, d.k, &perm, err));
+        NB_TRY(add_permutation(c, &a->perm, d.k, err));
     }
-    NB_TRY(add_standing(c, &d, a, err));
+    NB_TRY(add_standing(c, &d, a, &scales, err));
+    if (form == 1)
+        near_ties(c, a, wt, scales);
     NB_TRY(nb_case_add(c, NB_ROLE_EXACT, &a->codes, NB_U8, d.k, d.n, d.n, "codes", NULL, err));
     NB_TRY(nb_case_add(c, NB_ROLE_EXACT, &a->err, NB_F32, d.cols, d.n, a->lderr, "err", NULL, err));
     return nb_case_floats(c, NB_ROLE_EXACT, &a->loss, 1, d.n, d.n, NB_FILL_RANDOM, "loss", NULL, err);

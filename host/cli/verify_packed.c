@@ -137,6 +137,65 @@ static void break_panel(const packed_case *p, nb_fault fault, unsigned char *pan
     }
 }
 
+/* The CPU and OpenCL have the layout of kernels/cpu/qlayout.h. */
+static bool layout_is_known(const nb_verify *v) {
+    return v->stream->device->backend->id != NB_CUDA;
+}
+
+/* The same faults where the layout is not known here: a tensor that a right packer and kernel make the same of. */
+static void break_tensor(nb_qtensor *q, nb_fault fault) {
+    for (size_t i = 0; fault == NB_FAULT_CODE_ORDER && i + 1 < q->n * q->k; i += 2) {
+        uint8_t t = q->codes[i];
+        q->codes[i] = q->codes[i + 1];
+        q->codes[i + 1] = t;
+    }
+    for (size_t i = 0; i < q->n; i++) {
+        float *scales = q->scales + i * q->groups, *zeros = q->zeros + i * q->groups;
+        if (fault == NB_FAULT_SCALE)
+            memmove(scales, scales + 1, (q->groups - 1) * sizeof *scales);
+        for (size_t g = 0; fault == NB_FAULT_ZERO && !q->symmetric && !q->float_zeros && g < q->groups; g++)
+            zeros[g] += zeros[g] < 255.0f ? 1.0f : 0.0f;
+        if (fault == NB_FAULT_LAST_GROUP)
+            scales[q->groups - 1] = 0.0f;
+    }
+}
+
+/* Packs the tensor, broken where the layout is not known here and a fault is asked for; the tensor itself stays as it is. */
+static nb_status pack(nb_verify *v, packed_case *p, nb_err *err) {
+    nb_qtensor broken;
+    if (!v->fault || layout_is_known(v))
+        return nb_packed_new(v->stream, &p->q, &p->packed, err);
+    NB_TRY(nb_qtensor_new(p->q.n, p->q.k, p->q.bits, p->q.group_size, p->q.symmetric, p->q.g_idx != NULL, &broken, err));
+    memcpy(broken.codes, p->q.codes, p->q.n * p->q.k);
+    memcpy(broken.scales, p->q.scales, p->q.n * p->q.groups * sizeof *broken.scales);
+    memcpy(broken.zeros, p->q.zeros, p->q.n * p->q.groups * sizeof *broken.zeros);
+    if (broken.g_idx)
+        memcpy(broken.g_idx, p->q.g_idx, p->q.k * sizeof *broken.g_idx);
+    broken.scale_type = p->q.scale_type;
+    broken.float_zeros = p->q.float_zeros;
+    break_tensor(&broken, v->fault);
+    nb_status status = nb_packed_new(v->stream, &broken, &p->packed, err);
+    nb_qtensor_free(&broken);
+    return status;
+}
+
+/* Breaks the packed bytes where they are, on the device. */
+static nb_status break_weight(nb_verify *v, const packed_case *p, nb_err *err) {
+    unsigned char *bytes;
+    NB_TRY(nb_calloc(p->data.bytes, 1, "packed bytes", &bytes, err));
+    nb_status status = nb_download(v->stream, bytes, p->data.mem, p->data.bytes, err);
+    if (status == NB_OK)
+        status = nb_sync(v->stream, err);
+    for (size_t i = 0; i < p->l.panels && status == NB_OK; i++)
+        break_panel(p, v->fault, bytes + p->l.map_bytes + i * p->l.panel_bytes);
+    if (status == NB_OK)
+        status = nb_upload(v->stream, p->data.mem, bytes, p->data.bytes, err);
+    if (status == NB_OK)
+        status = nb_sync(v->stream, err);
+    nb_free(bytes);
+    return status;
+}
+
 static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb_err *err) {
     nb_random r = nb_random_seed(c->n * 7919 + c->k * 31 + c->group + c->bits);
     nb_device *device = v->stream->device;
@@ -155,17 +214,16 @@ static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb
         p->offsets[i] = p->q.float_zeros ? -p->q.zeros[i] * p->q.scales[i] : p->q.zeros[i];
     p->ref = (nb_ref_weight){c->n,        c->k,       group,      p->q.groups,     p->q.codes,
                              p->q.scales, p->offsets, p->q.g_idx, p->q.float_zeros};
-    NB_GO(nb_packed_new(v->stream, &p->q, &p->packed, err));
-    if (device->backend->id == NB_CPU) {
+    NB_GO(pack(v, p, err));
+    if (layout_is_known(v)) {
         nb__qlayout_make(&p->packed->w, &p->l);
         NB_GO(nb_calloc(p->l.kp, sizeof *p->map, "a map", &p->map, err));
         nb__qlayout_map(&p->packed->w, &p->l, p->packed->w.act_order ? p->q.g_idx : NULL, p->map);
     }
     NB_GO(nb_guarded_new(v->stream, p->packed->w.data.bytes, 64, &p->data, err));
     NB_GO(nb_copy(v->stream, p->data.mem, p->packed->w.data, p->data.bytes, err));
-    for (size_t i = 0; v->fault && i < p->l.panels; i++)
-        break_panel(p, v->fault,
-                    (unsigned char *)nb_host(p->data.mem) + p->l.map_bytes + i * p->l.panel_bytes);
+    if (v->fault && p->l.panels)
+        NB_GO(break_weight(v, p, err));
 out:
     if (status != NB_OK)
         case_free(v, p);
@@ -182,7 +240,7 @@ static void fill_x(filling fill, size_t count, float *x, nb_random *r) {
         if (fill == FILL_DENORMAL)
             f = (float)((int)nb_random_below(r, 2001) - 1000) * 0x1p-149f;
         if (fill == FILL_LARGEST)
-            f = i % 2 ? 1e4f : -1e4f;
+            f = i / 37 % 2 ? 1e4f : -1e4f; /* runs of one sign, so that nothing cancels early */
         if (fill == FILL_HUGE_SCALE && i % 97 == 0)
             f *= 1e6f;
         x[i] = f;
@@ -213,12 +271,31 @@ static double unit_of(nb_rounding r) {
 }
 
 typedef struct product {
-    size_t m, ldx, ldy;
+    size_t m, ldx, ldy, x_count, y_count;
+    nb_dtype x_type, y_type;
+    bool accumulate;
     nb_guarded x, y, bias, work;
-    float *hx, *hy, *hbias;
+    float *hx, *hbias;
+    float *before;              /* what Y held, where accumulated */
+    unsigned char *bytes, *got; /* X, and Y before and after, in their types */
     double *step;
     bool intact;
 } product;
+
+static size_t size_of(nb_dtype type) {
+    return type == NB_F32 ? 4 : 2;
+}
+
+/* Rounds numbers to a type, in place and as its bytes. */
+static void round_to(nb_dtype type, size_t count, float *x, unsigned char *bytes) {
+    if (type == NB_F16)
+        nb_f16_from_f32(x, count, (uint16_t *)(void *)bytes);
+    else if (type == NB_BF16)
+        nb_bf16_from_f32(x, count, (uint16_t *)(void *)bytes);
+    else
+        memcpy(bytes, x, 4 * count);
+    nb__to_f32_plain(type, bytes, count, x);
+}
 
 /* Reads Y back, and looks around every buffer. */
 static nb_status read_back(nb_verify *v, const packed_case *p, product *t, nb_err *err) {
@@ -226,19 +303,22 @@ static nb_status read_back(nb_verify *v, const packed_case *p, product *t, nb_er
     t->intact = true;
     for (size_t i = 0; i < NB_COUNT_OF(all); i++) {
         bool one;
-        NB_TRY(nb_guarded_read(v->stream, all[i], i == 0 ? t->hy : NULL, &one, err));
+        NB_TRY(nb_guarded_read(v->stream, all[i], i == 0 ? t->got : NULL, &one, err));
         t->intact = t->intact && one;
     }
     return NB_OK;
 }
 
-/* The bound of one output: (gamma_K + u_w) * sum|x||w|, the steps, and what underflow may lose. */
+/* The bound of one output: (gamma_K + u_w) * sum|x||w|, the steps, what underflow may lose, and its rounding to Y's type.
+ * `bias`: the magnitude of what is added. */
 static double bound_of(const nb_kernel *row, const packed_case *p, nb_ref_sum s, double bias,
-                       double largest) {
+                       double largest, nb_dtype y_type) {
     double k = (double)p->c.k + 10, gamma = k * 0x1p-24 / (1 - k * 0x1p-24),
            act = row->err.act == NB_INT8_ROUND ? s.weights / 2 : 0;
     double tiny = k * 0x1p-149 * (1 + largest);
-    return (gamma + unit_of(row->err.weight)) * (s.magnitude + act + fabs(bias)) + act + tiny;
+    double bound = (gamma + unit_of(row->err.weight)) * (s.magnitude + act + bias) + act + tiny;
+    double out = y_type == NB_F16 ? 0x1p-11 : y_type == NB_BF16 ? 0x1p-8 : 0;
+    return bound + out * (fabs(s.y) + bias + bound) + (y_type == NB_F16 ? 0x1p-25 : 0);
 }
 
 static void check_outputs(nb_verify *v, const nb_kernel *row, const packed_case *p,
@@ -253,20 +333,25 @@ static void check_outputs(nb_verify *v, const nb_kernel *row, const packed_case 
         for (size_t j = 0; j < p->c.n; j++) {
             nb_ref_sum s =
                 nb_ref_dot(&p->ref, j, x, row->err.act == NB_INT8_ROUND ? t->step : NULL);
-            double bias = (double)t->hbias[j], want = s.y + bias,
-                   got = (double)t->hy[i * t->ldy + j];
-            double bound = bound_of(row, p, s, bias, largest);
-            if (nb_verify_count(v, fabs(got - want), bound))
+            size_t at = i * t->ldy + j;
+            double bias = (double)t->hbias[j], before = t->accumulate ? (double)t->before[at] : 0;
+            double want = s.y + bias + before;
+            float got;
+            nb__to_f32_plain(t->y_type, t->got + at * size_of(t->y_type), 1, &got);
+            double bound = bound_of(row, p, s, fabs(bias) + fabs(before), largest, t->y_type);
+            if (nb_verify_count(v, fabs((double)got - want), bound))
                 continue;
             nb_verify_wrong(v,
-                            "m %zu n %zu k %zu, %u bits, group %zu, form %d, %s: y[%zu][%zu] is "
-                            "%.9g, not %.9g within %.3g",
+                            "m %zu n %zu k %zu, %u bits, group %zu, form %d, %s, %s to %s: y[%zu][%zu] "
+                            "is %.9g, not %.9g within %.3g",
                             t->m, p->c.n, p->c.k, p->c.bits, p->ref.group, p->c.form,
-                            filling_names[p->c.fill], i, j, got, want, bound);
+                            filling_names[p->c.fill], nb_dtype_get(t->x_type)->name,
+                            nb_dtype_get(t->y_type)->name, i, j, (double)got, want, bound);
             return;
         }
-        for (size_t j = p->c.n; j < t->ldy && i + 1 < t->m; j++)
-            if (memcmp(&t->hy[i * t->ldy + j], "\xFF\xFF\xFF\xFF", 4) != 0) {
+        size_t row_bytes = t->ldy * size_of(t->y_type);
+        for (size_t b = p->c.n * size_of(t->y_type); b < row_bytes && i + 1 < t->m; b++)
+            if (t->got[i * row_bytes + b] != NB_GUARD) {
                 nb_verify_wrong(v, "m %zu n %zu k %zu: written past row %zu of Y", t->m, p->c.n,
                                 p->c.k, i);
                 return;
@@ -277,52 +362,63 @@ static void check_outputs(nb_verify *v, const nb_kernel *row, const packed_case 
                         p->c.k, p->c.bits);
 }
 
-/* X as it is stored: `stored` in x_type, and x rounded to that. f16 has no room for the huge ones. */
-static void store_x(nb_dtype type, size_t count, float *x, void *stored) {
-    for (size_t i = 0; i < count; i++) {
-        uint16_t h;
-        if (type == NB_F32) {
-            ((float *)stored)[i] = x[i];
-            continue;
-        }
-        if (type == NB_F16) {
-            h = nb_f32_to_f16(fabsf(x[i]) > 65504.0f ? x[i] * 0x1p-6f : x[i]);
-            x[i] = nb_f16_to_f32(h);
-        } else {
-            h = nb_f32_to_bf16(x[i]);
-            x[i] = nb_bf16_to_f32(h);
-        }
-        ((uint16_t *)stored)[i] = h;
+/* Types of X and Y by turns, where nothing overflows 16 bits; every third product is added to what Y holds. */
+static void choose_types(product *t, const packed_case *p) {
+    static const nb_dtype types[] = {NB_F32, NB_F16, NB_BF16};
+    bool small = p->c.fill == FILL_RANDOM || p->c.fill == FILL_ZEROS || p->c.fill == FILL_CANCEL;
+    size_t turn = t->m + p->c.n + p->c.k / 3;
+    t->x_type = small ? types[turn % 3] : NB_F32;
+    t->y_type = small ? types[turn / 3 % 3] : NB_F32;
+    t->accumulate = turn % 5 == 2;
+}
+
+static nb_status make_product(nb_verify *v, const packed_case *p, size_t work, product *t,
+                              nb_err *err) {
+    nb_random r = nb_random_seed(t->m + p->c.k);
+    size_t x_bytes = t->x_count * size_of(t->x_type), y_bytes = t->y_count * size_of(t->y_type);
+    NB_TRY(nb_guarded_new(v->stream, x_bytes, p->c.n % 3 ? size_of(t->x_type) : 16, &t->x, err));
+    NB_TRY(nb_guarded_new(v->stream, y_bytes, size_of(t->y_type), &t->y, err));
+    NB_TRY(nb_guarded_new(v->stream, p->c.n * 4, 4, &t->bias, err));
+    NB_TRY(nb_guarded_new(v->stream, work, 64, &t->work, err));
+    NB_TRY(nb_calloc(t->x_count, 4, "x", &t->hx, err));
+    NB_TRY(nb_calloc(nb_max(t->x_count, t->y_count), 4, "x", &t->bytes, err));
+    NB_TRY(nb_calloc(t->y_count, 4, "y", &t->got, err));
+    NB_TRY(nb_calloc(t->y_count, 4, "y", &t->before, err));
+    NB_TRY(nb_calloc(p->c.n, 4, "bias", &t->hbias, err));
+    NB_TRY(nb_calloc(p->c.k, sizeof *t->step, "steps", &t->step, err));
+    fill_x(p->c.fill, t->x_count, t->hx, &r);
+    for (size_t i = 0; i < t->x_count; i++)
+        if (i % t->ldx >= p->c.k)
+            t->hx[i] = NAN; /* between rows */
+    for (size_t j = 0; j < p->c.n && t->m % 2; j++)
+        t->hbias[j] = p->c.fill == FILL_DENORMAL ? 0.0f : nb_random_f32(&r);
+    if (t->accumulate) {
+        fill_x(FILL_RANDOM, t->y_count, t->before, &r);
+        round_to(t->y_type, t->y_count, t->before, t->bytes);
+        for (size_t i = 0; i < t->m; i++) /* between rows stays what guards */
+            NB_TRY(nb_upload(v->stream, nb_mem_at(t->y.mem, i * t->ldy * size_of(t->y_type)),
+                             t->bytes + i * t->ldy * size_of(t->y_type),
+                             p->c.n * size_of(t->y_type), err));
+        NB_TRY(nb_sync(v->stream, err));
     }
+    round_to(t->x_type, t->x_count, t->hx, t->bytes);
+    NB_TRY(nb_upload(v->stream, t->x.mem, t->bytes, x_bytes, err));
+    return nb_upload(v->stream, t->bias.mem, t->hbias, p->c.n * 4, err);
 }
 
 static nb_status run_product(nb_verify *v, const nb_kernel *row, const packed_case *p, size_t m,
-                             nb_dtype x_type, nb_err *err) {
-    nb_device *device = v->stream->device;
-    nb_random r = nb_random_seed(m + p->c.k);
+                             nb_err *err) {
     /* Every third weight has rows that vectors can read. */
     size_t ldx = p->c.n % 3 ? p->c.k + 3 : nb_ceil_div(p->c.k, 8) * 8;
     product t = {.m = m, .ldx = ldx, .ldy = p->c.n + 5};
-    void *stored = NULL;
-    size_t x_count = m ? (m - 1) * t.ldx + p->c.k : 0, y_count = m ? (m - 1) * t.ldy + p->c.n : 0, work;
+    size_t work;
     nb_gemm_mode mode = row->op == NB_OP_qgemm ? NB_GEMM_EXACT : NB_GEMM_FAST;
     nb_status status;
-    NB_GO(nb_qgemm_workspace(device, &p->packed->w, m, mode, &work, err));
-    NB_GO(nb_guarded_new(v->stream, x_count * (x_type == NB_F32 ? 4u : 2u), 16, &t.x, err));
-    NB_GO(nb_guarded_new(v->stream, y_count * 4, 4, &t.y, err));
-    NB_GO(nb_guarded_new(v->stream, p->c.n * 4, 4, &t.bias, err));
-    NB_GO(nb_guarded_new(v->stream, work, 64, &t.work, err));
-    NB_GO(nb_calloc(x_count, 4, "x", &t.hx, err));
-    NB_GO(nb_calloc(y_count, 4, "y", &t.hy, err));
-    NB_GO(nb_calloc(p->c.n, 4, "bias", &t.hbias, err));
-    NB_GO(nb_calloc(p->c.k, sizeof *t.step, "steps", &t.step, err));
-    fill_x(p->c.fill, x_count, t.hx, &r);
-    for (size_t j = 0; j < p->c.n && m % 2; j++)
-        t.hbias[j] = p->c.fill == FILL_DENORMAL ? 0.0f : nb_random_f32(&r);
-    NB_GO(nb_calloc(x_count, 4, "x as stored", &stored, err));
-    store_x(x_type, x_count, t.hx, stored);
-    NB_GO(nb_upload(v->stream, t.x.mem, stored, x_count * (x_type == NB_F32 ? 4u : 2u), err));
-    NB_GO(nb_upload(v->stream, t.bias.mem, t.hbias, p->c.n * 4, err));
+    t.x_count = m ? (m - 1) * t.ldx + p->c.k : 0;
+    t.y_count = m ? (m - 1) * t.ldy + p->c.n : 0;
+    choose_types(&t, p);
+    NB_GO(nb_qgemm_workspace(v->stream->device, &p->packed->w, m, mode, &work, err));
+    NB_GO(make_product(v, p, work, &t, err));
     struct nb_qgemm_i8_args args = {{.m = m,
                                      .w = p->packed->w,
                                      .x = t.x.mem,
@@ -330,8 +426,9 @@ static nb_status run_product(nb_verify *v, const nb_kernel *row, const packed_ca
                                      .workspace = t.work.mem,
                                      .ldx = t.ldx,
                                      .ldy = t.ldy,
-                                     .x_type = x_type,
-                                     .y_type = NB_F32}};
+                                     .x_type = t.x_type,
+                                     .y_type = t.y_type,
+                                     .accumulate = t.accumulate}};
     args.g.w.data = p->data.mem;
     if (m % 2)
         args.g.bias = t.bias.mem;
@@ -344,9 +441,10 @@ out:
     nb_guarded_free(v->stream, &t.y);
     nb_guarded_free(v->stream, &t.bias);
     nb_guarded_free(v->stream, &t.work);
-    nb_free(stored);
     nb_free(t.hx);
-    nb_free(t.hy);
+    nb_free(t.bytes);
+    nb_free(t.got);
+    nb_free(t.before);
     nb_free(t.hbias);
     nb_free(t.step);
     return status;
@@ -384,7 +482,6 @@ enum {
 /* All row counts with --full; else two of them, another pair for each weight. */
 static nb_status walk_rows(nb_verify *v, const nb_kernel *row, const packed_case *p, size_t turn,
                            nb_err *err) {
-    static const nb_dtype x_types[3] = {NB_F32, NB_F16, NB_BF16};
     size_t plain = 0, at = 0;
     for (size_t i = 0; i < N_ROWS; i++)
         plain += !row_counts[i].full;
@@ -394,7 +491,7 @@ static nb_status walk_rows(nb_verify *v, const nb_kernel *row, const packed_case
         bool now = v->full || at == turn % plain || at == (turn / plain + turn + 3) % plain;
         at += !row_counts[i].full;
         if (now)
-            NB_TRY(run_product(v, row, p, row_counts[i].m, x_types[(turn + i) % 3], err));
+            NB_TRY(run_product(v, row, p, row_counts[i].m, err));
     }
     return NB_OK;
 }
@@ -423,7 +520,7 @@ nb_status nb_verify_packed(nb_verify *v, const nb_kernel *row, nb_err *err) {
                         continue;
                     for (size_t x = 0; x < FILL_COUNT; x++) {
                         c.fill = (filling)x;
-                        if (v->every && (turn * FILL_COUNT + x) % v->every)
+                        if (!nb_verify_takes(v, turn * FILL_COUNT + x))
                             continue;
                         NB_TRY(walk_weight(v, row, &c, turn + x, err));
                     }

@@ -146,6 +146,7 @@ static nb_status make_group_search(nb_case *c, size_t index, nb_err *err) {
     dims d = shapes[index / FILLINGS];
     *a = (struct nb_group_search_args){.n = d.n, .k = d.k, .group = d.group, .ldw = d.k + index % 3, .bits = d.bits};
     a->symmetric = symmetric(index);
+    a->either_sign = index % 5 < 2;
     a->scale_type = scale_type(index);
     a->ldh = d.k + index % 2;
     NB_TRY(add_weights(c, index, d, &a->w, a->ldw, NULL, err));
@@ -185,12 +186,26 @@ const nb_check nb_check_group_search = {
 
 /* ---- rtn, dequant, quant_error ---- */
 
+/* Every third weight becomes half-way between two codes, or next to it, where a quotient that is not rounded correctly, or half
+ * up, gives another code. */
+static void near_ties(nb_case *c, const struct nb_rtn_args *a) {
+    float *w = (float *)(void *)c->arrays[0].host;
+    const float *scales = (const float *)(const void *)c->arrays[1].host;
+    for (size_t i = 0; i < a->n; i++)
+        for (size_t j = i % 3; j < a->k; j += 3) {
+            float half = (float)nb_random_below(&c->random, 1u << a->bits) - (float)(1u << (a->bits - 1)) + 0.5f;
+            w[i * a->ldw + j] = half * scales[i * nb_ceil_div(a->k, a->group) + j / a->group];
+        }
+}
+
 static nb_status make_rtn(nb_case *c, size_t index, nb_err *err) {
     struct nb_rtn_args *a = &c->args.rtn;
     dims d = shapes[index / FILLINGS];
     *a = (struct nb_rtn_args){.n = d.n, .k = d.k, .group = d.group, .ldw = d.k + index % 3, .bits = d.bits};
     NB_TRY(add_weights(c, index, d, &a->w, a->ldw, NULL, err));
     NB_TRY(add_params(c, index, d, &a->scales, &a->zeros, err));
+    if (index % FILLINGS == NB_FILL_RANDOM)
+        near_ties(c, a);
     NB_TRY(add_order(c, index, d, &a->g_idx, err));
     return nb_case_add(c, NB_ROLE_EXACT, &a->codes, NB_U8, d.n, d.k, d.k, "codes", NULL, err);
 }

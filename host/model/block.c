@@ -97,7 +97,7 @@ static nb_status load_linear(const nb_model *m, nb_stream *stream, size_t layer,
     return NB_OK;
 }
 
-nb_status nb__load_vector(nb_stream *stream, const nb_view *v, nb_mem *out, nb_err *err) {
+nb_status nb__load_vector(nb_stream *stream, const nb_view *v, double offset, nb_mem *out, nb_err *err) {
     size_t count = nb_view_count(v), bytes;
     float *x = NULL;
     NB_TRY(nb__view_finite(v, err));
@@ -106,6 +106,8 @@ nb_status nb__load_vector(nb_stream *stream, const nb_view *v, nb_mem *out, nb_e
     nb_status status;
     NB_GO(nb_calloc(count, sizeof *x, "a norm's weight", &x, err));
     nb_to_f32(v->dtype, v->data, count, x);
+    for (size_t i = 0; i < count && offset != 0; i++)
+        x[i] += (float)offset;
     NB_GO(nb_alloc(stream->device, bytes, out, err));
     NB_GO(nb_upload(stream, *out, x, bytes, err));
     NB_GO(nb_sync(stream, err));
@@ -207,8 +209,10 @@ static nb_status load_linears(const nb_model *m, nb_stream *stream, nb_block *b,
 
 static nb_status load_parts(const nb_model *m, nb_stream *stream, nb_block *b, bool join, nb_err *err) {
     NB_TRY(check_layer(m, b->layer, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].attn_norm, &b->attn_norm, err));
-    NB_TRY(nb__load_vector(stream, m->layers[b->layer].mlp_norm, &b->mlp_norm, err));
+    const nb__layer *l = &m->layers[b->layer];
+    for (nb_norm n = 0; n < NB_NORM_COUNT; n++)
+        if (l->norm[n])
+            NB_TRY(nb__load_vector(stream, l->norm[n], m->hp.norm_offset, &b->norm[n], err));
     return load_linears(m, stream, b, join, err);
 }
 
@@ -247,8 +251,8 @@ void nb_block_free(nb_device *device, nb_block *b) {
         drop_weight(device, &b->lin[lin]);
     for (nb_joint j = 0; j < NB_JOINT_COUNT; j++)
         drop_weight(device, &b->joint[j]);
-    nb_release(device, &b->attn_norm);
-    nb_release(device, &b->mlp_norm);
+    for (nb_norm n = 0; n < NB_NORM_COUNT; n++)
+        nb_release(device, &b->norm[n]);
 }
 
 void nb_block_set_dense(nb_device *device, nb_block *b, nb_lin lin, nb_mem w) {

@@ -23,7 +23,7 @@ struct nb_forward {
     nb_dtype embed_type, head_type;
     bool embed_owned, head_owned;
     nb_packed *head_q8;     /* runs instead of head where it is set */
-    nb_mem cos, sin;        /* [positions, head_dim / 2] */
+    nb_mem cos[2], sin[2];  /* [positions, head_dim / 2] of global and local layers */
     size_t positions;
     nb_gemm_mode mode;
     nb_mem workspace; /* of packed weights */
@@ -98,7 +98,7 @@ static nb_status setup(nb_forward *f, nb_err *err) {
     NB_TRY(nb_alloc_array(f->device, f->rows * f->hp->hidden, sizeof(float), &f->x, err));
     NB_TRY(nb_alloc_array(f->device, f->rows * work_width(f->hp), sizeof(float), &f->work, err));
     NB_TRY(nb_alloc_array(f->device, f->rows, sizeof(int32_t), &f->ids, err));
-    NB_TRY(nb__load_vector(f->stream, m->final_norm, &f->final_norm, err));
+    NB_TRY(nb__load_vector(f->stream, m->final_norm, f->hp->norm_offset, &f->final_norm, err));
     if (!f->device->unified)
         return NB_OK; /* tables are loaded when they are used */
     NB_TRY(need_embed(f, err));
@@ -133,8 +133,10 @@ void nb_forward_free(nb_forward *f) {
     nb_release(f->device, &f->final_norm);
     nb_forward_drop_tables(f);
     nb_packed_free(f->head_q8);
-    nb_release(f->device, &f->cos);
-    nb_release(f->device, &f->sin);
+    for (int i = 0; i < 2; i++) {
+        nb_release(f->device, &f->cos[i]);
+        nb_release(f->device, &f->sin[i]);
+    }
     nb_release(f->device, &f->workspace);
     nb_free(f);
 }
@@ -157,16 +159,16 @@ nb_status nb_forward_set_embeddings(nb_forward *f, nb_embeddings kind, nb_err *e
 }
 
 /* Cosines and sines of positions [0, count) with angles in double; the table grows by doubling. */
-static nb_status fill_tables(nb_forward *f, size_t count, float *c, float *s, nb_err *err) {
+static nb_status fill_tables(nb_forward *f, int local, size_t count, float *c, float *s, nb_err *err) {
     size_t half = f->hp->head_dim / 2;
     for (size_t p = 0; p < count; p++)
         for (size_t i = 0; i < half; i++) {
-            double angle = (double)p * f->model->inv_freq[i];
+            double angle = (double)p * f->model->inv_freq[local][i];
             c[p * half + i] = (float)cos(angle);
             s[p * half + i] = (float)sin(angle);
         }
-    NB_TRY(nb_upload(f->stream, f->cos, c, count * half * sizeof *c, err));
-    NB_TRY(nb_upload(f->stream, f->sin, s, count * half * sizeof *s, err));
+    NB_TRY(nb_upload(f->stream, f->cos[local], c, count * half * sizeof *c, err));
+    NB_TRY(nb_upload(f->stream, f->sin[local], s, count * half * sizeof *s, err));
     return nb_sync(f->stream, err);
 }
 
@@ -179,14 +181,16 @@ static nb_status need_positions(nb_forward *f, size_t count, nb_err *err) {
         return nb_fail_memory(err, SIZE_MAX, "a table of angles");
     float *c = NULL, *s = NULL;
     nb_status status;
-    nb_release(f->device, &f->cos);
-    nb_release(f->device, &f->sin);
     f->positions = 0;
-    NB_GO(nb_alloc_array(f->device, floats, sizeof(float), &f->cos, err));
-    NB_GO(nb_alloc_array(f->device, floats, sizeof(float), &f->sin, err));
     NB_GO(nb_calloc(floats, sizeof *c, "a table of angles", &c, err));
     NB_GO(nb_calloc(floats, sizeof *s, "a table of angles", &s, err));
-    NB_GO(fill_tables(f, count, c, s, err));
+    for (int local = 0; local < 2 && f->model->inv_freq[local]; local++) {
+        nb_release(f->device, &f->cos[local]);
+        nb_release(f->device, &f->sin[local]);
+        NB_GO(nb_alloc_array(f->device, floats, sizeof(float), &f->cos[local], err));
+        NB_GO(nb_alloc_array(f->device, floats, sizeof(float), &f->sin[local], err));
+        NB_GO(fill_tables(f, local, count, c, s, err));
+    }
     f->positions = count;
 out:
     nb_free(c);
@@ -229,9 +233,38 @@ static nb_status norm(nb_forward *f, nb_mem weight, nb_mem x, size_t rows, nb_me
     return nb_launch(f->stream, NB_OP_rmsnorm, &a, err);
 }
 
-static nb_status rotate(nb_forward *f, nb_mem x, size_t ldx, size_t rows, size_t length, size_t past, size_t heads, nb_err *err) {
+/* The norm of each head of x [rows, heads * head_dim], in place; nothing where the family has none. */
+static nb_status norm_heads(nb_forward *f, nb_mem weight, nb_mem x, size_t ldx, size_t rows, size_t heads, nb_err *err) {
+    size_t hd = f->hp->head_dim;
+    bool dense = ldx == heads * hd; /* then each head is a row */
+    struct nb_rmsnorm_args a = {.rows = dense ? rows * heads : rows, .k = hd, .weight = weight, .ldx = dense ? hd : ldx,
+                                .ldy = dense ? hd : ldx, .eps = (float)f->hp->norm_eps};
+    for (size_t h = 0; weight.base && h < (dense ? 1 : heads); h++) {
+        a.x = a.y = row_at(x, h, hd);
+        NB_TRY(nb_launch(f->stream, NB_OP_rmsnorm, &a, err));
+    }
+    return NB_OK;
+}
+
+/* hidden += lin x, by way of the norm of the result where the family has one; then f->x is written over. */
+static nb_status add_to_stream(nb_forward *f, const nb_linear *lin, nb_mem weight, nb_mem x, size_t ldx, size_t rows, nb_mem hidden,
+                               nb_err *err) {
+    size_t h = f->hp->hidden;
+    if (!weight.base)
+        return apply(f, lin, x, ldx, rows, hidden, h, true, err);
+    for (size_t at = 0; at < rows; at += f->rows) {
+        size_t some = nb_min(f->rows, rows - at);
+        NB_TRY(apply(f, lin, row_at(x, at, ldx), ldx, some, f->x, h, false, err));
+        NB_TRY(norm(f, weight, f->x, some, f->x, err));
+        struct nb_add_args a = {.rows = some, .n = h, .x = f->x, .y = row_at(hidden, at, h), .ldx = h, .ldy = h};
+        NB_TRY(nb_launch(f->stream, NB_OP_add, &a, err));
+    }
+    return NB_OK;
+}
+
+static nb_status rotate(nb_forward *f, bool local, nb_mem x, size_t ldx, size_t rows, size_t length, size_t past, size_t heads, nb_err *err) {
     struct nb_rope_args a = {.rows = rows, .length = length, .past = past, .heads = heads, .head_dim = f->hp->head_dim,
-                             .x = x, .ldx = ldx, .cos = f->cos, .sin = f->sin};
+                             .x = x, .ldx = ldx, .cos = f->cos[local], .sin = f->sin[local]};
     return nb_launch(f->stream, NB_OP_rope, &a, err);
 }
 
@@ -279,12 +312,15 @@ static nb_status project(nb_forward *f, const nb_block *b, nb_mem x, size_t sequ
                          attention_input *in, nb_err *err) {
     const nb_hparams *hp = f->hp;
     size_t rows = sequences * length;
+    bool local = nb_layer_is_local(hp, b->layer);
     kv_place p = place_kv(f, kv, b->layer, rows, sequences, length, past);
     NB_TRY(apply(f, &b->lin[NB_LIN_Q], x, f->hp->hidden, rows, f->work, f->q_width, false, err));
     NB_TRY(apply(f, &b->lin[NB_LIN_K], x, f->hp->hidden, rows, p.new_keys, p.ld, false, err));
     NB_TRY(apply(f, &b->lin[NB_LIN_V], x, f->hp->hidden, rows, p.new_values, p.ld, false, err));
-    NB_TRY(rotate(f, f->work, f->q_width, rows, length, past, hp->heads, err));
-    NB_TRY(rotate(f, p.new_keys, p.ld, rows, length, past, hp->kv_heads, err));
+    NB_TRY(norm_heads(f, b->norm[NB_NORM_Q], f->work, f->q_width, rows, hp->heads, err));
+    NB_TRY(norm_heads(f, b->norm[NB_NORM_K], p.new_keys, p.ld, rows, hp->kv_heads, err));
+    NB_TRY(rotate(f, local, f->work, f->q_width, rows, length, past, hp->heads, err));
+    NB_TRY(rotate(f, local, p.new_keys, p.ld, rows, length, past, hp->kv_heads, err));
     if (!p.direct)
         NB_TRY(copy_new(f, &p, sequences, length, past, err));
     *in = (attention_input){.q = f->work, .k = p.keys, .v = p.values, .ldq = f->q_width, .ldkv = f->kv_width,
@@ -312,7 +348,9 @@ static nb_status project_joined(nb_forward *f, const nb_block *b, nb_mem x, size
     size_t rows = sequences * length, ld = f->q_width + 2 * f->kv_width;
     nb_mem k = row_at(f->work, 1, f->q_width), v = row_at(k, 1, f->kv_width);
     NB_TRY(apply(f, &b->joint[NB_JOINT_QKV], x, f->hp->hidden, rows, f->work, ld, false, err));
-    NB_TRY(rotate(f, f->work, ld, rows, length, past, f->hp->heads + f->hp->kv_heads, err));
+    NB_TRY(norm_heads(f, b->norm[NB_NORM_Q], f->work, ld, rows, f->hp->heads, err));
+    NB_TRY(norm_heads(f, b->norm[NB_NORM_K], k, ld, rows, f->hp->kv_heads, err));
+    NB_TRY(rotate(f, nb_layer_is_local(f->hp, b->layer), f->work, ld, rows, length, past, f->hp->heads + f->hp->kv_heads, err));
     *in = (attention_input){.q = f->work, .k = k, .v = v, .ldq = ld, .ldkv = ld, .stride = length * ld};
     if (!kv)
         return NB_OK;
@@ -338,7 +376,8 @@ static nb_status attention(nb_forward *f, const nb_block *b, nb_mem x, size_t se
     struct nb_attention_args a = {.sequences = sequences, .length = length, .past = past, .heads = hp->heads,
                                   .kv_heads = hp->kv_heads, .head_dim = hp->head_dim, .q = in.q, .k = in.k, .v = in.v,
                                   .out = out, .ldq = in.ldq, .ldkv = in.ldkv, .ldo = f->q_width, .kv_stride = in.stride,
-                                  .scale = (float)(1.0 / sqrt((double)hp->head_dim))};
+                                  .window = nb_layer_is_local(hp, b->layer) ? hp->window : 0,
+                                  .scale = (float)hp->attn_scale};
     return nb_launch(f->stream, NB_OP_attention, &a, err);
 }
 
@@ -373,7 +412,7 @@ nb_status nb_forward_embed(nb_forward *f, const int32_t *ids, size_t count, nb_m
         NB_TRY(nb_upload(f->stream, f->ids, ids + at, rows * sizeof *ids, err));
         struct nb_embed_args a = {.rows = rows, .k = f->hp->hidden, .ids = f->ids, .table = f->embed,
                                   .out = row_at(hidden, at, f->hp->hidden), .ldo = f->hp->hidden, .w_type = f->embed_type,
-                                  .scale = 1.0f};
+                                  .scale = (float)f->hp->embed_scale};
         NB_TRY(nb_launch(f->stream, NB_OP_embed, &a, err));
         NB_TRY(nb_sync(f->stream, err));
     }
@@ -400,12 +439,12 @@ nb_status nb_forward_block(nb_forward *f, nb_block *b, nb_mem hidden, size_t seq
     if (rows == 0)
         return NB_OK;
     nb_mem o = row_at(f->work, rows, f->q_width + 2 * f->kv_width);
-    NB_TRY(norm(f, b->attn_norm, hidden, rows, f->x, err));
+    NB_TRY(norm(f, b->norm[NB_NORM_ATTN], hidden, rows, f->x, err));
     NB_TRY(attention(f, b, f->x, sequences, length, kv, past, o, err));
-    NB_TRY(apply(f, &b->lin[NB_LIN_O], o, f->q_width, rows, hidden, f->hp->hidden, true, err));
-    NB_TRY(norm(f, b->mlp_norm, hidden, rows, f->x, err));
+    NB_TRY(add_to_stream(f, &b->lin[NB_LIN_O], b->norm[NB_NORM_ATTN_OUT], o, f->q_width, rows, hidden, err));
+    NB_TRY(norm(f, b->norm[NB_NORM_MLP], hidden, rows, f->x, err));
     NB_TRY(gated(f, b, f->x, rows, f->work, &ld, err));
-    return apply(f, &b->lin[NB_LIN_DOWN], f->work, ld, rows, hidden, f->hp->hidden, true, err);
+    return add_to_stream(f, &b->lin[NB_LIN_DOWN], b->norm[NB_NORM_MLP_OUT], f->work, ld, rows, hidden, err);
 }
 
 /* A stage reads x [tokens, hidden] and writes rows of `width` from the beginning of work, chunk after chunk. x stands so
@@ -451,26 +490,26 @@ nb_status nb_forward_stage(nb_forward *f, nb_block *b, nb_tap tap, nb_mem hidden
     case NB_TAP_ATTN_IN:
         *x = stage_input(f, work, tokens, f->q_width);
         *k = h;
-        return norm(f, b->attn_norm, hidden, tokens, *x, err);
+        return norm(f, b->norm[NB_NORM_ATTN], hidden, tokens, *x, err);
     case NB_TAP_ATTN_OUT:
         *k = f->q_width;
         return stage_attention(f, b, stage_input(f, work, tokens, f->q_width), work, sequences, length, err);
     case NB_TAP_MLP_IN:
-        NB_TRY(apply(f, &b->lin[NB_LIN_O], work, f->q_width, tokens, hidden, h, true, err));
+        NB_TRY(add_to_stream(f, &b->lin[NB_LIN_O], b->norm[NB_NORM_ATTN_OUT], work, f->q_width, tokens, hidden, err));
         *x = stage_input(f, work, tokens, inter);
         *k = h;
-        return norm(f, b->mlp_norm, hidden, tokens, *x, err);
+        return norm(f, b->norm[NB_NORM_MLP], hidden, tokens, *x, err);
     case NB_TAP_MLP_OUT:
         *k = inter;
         return stage_gated(f, b, stage_input(f, work, tokens, inter), work, tokens, err);
     case NB_TAP_COUNT:
         break;
     }
-    return apply(f, &b->lin[NB_LIN_DOWN], work, inter, tokens, hidden, h, true, err);
+    return add_to_stream(f, &b->lin[NB_LIN_DOWN], b->norm[NB_NORM_MLP_OUT], work, inter, tokens, hidden, err);
 }
 
 nb_status nb_forward_norm(nb_forward *f, const nb_block *b, nb_tap tap, nb_mem hidden, size_t tokens, nb_mem x, nb_err *err) {
-    return norm(f, tap == NB_TAP_ATTN_IN ? b->attn_norm : b->mlp_norm, hidden, tokens, x, err);
+    return norm(f, b->norm[tap == NB_TAP_ATTN_IN ? NB_NORM_ATTN : NB_NORM_MLP], hidden, tokens, x, err);
 }
 
 nb_status nb_forward_stages(nb_forward *f, nb_block *b, nb_mem hidden, nb_mem work, size_t sequences, size_t length,

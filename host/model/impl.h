@@ -11,7 +11,7 @@ enum { NB_NAME_CAP = 160 };
 
 /* Tensors of one block; a linear is NULL where it is quantized. */
 typedef struct nb__layer {
-    const nb_view *attn_norm, *mlp_norm, *lin[NB_LIN_COUNT];
+    const nb_view *norm[NB_NORM_COUNT], *lin[NB_LIN_COUNT];
     atomic_bool finite; /* its weights have been looked through */
 } nb__layer;
 
@@ -21,7 +21,7 @@ struct nb_model {
     const nb_scheme *scheme; /* NULL where the checkpoint is not quantized */
     nb_scheme_config config;
     const nb_view *embed, *head, *final_norm;
-    double *inv_freq; /* [head_dim / 2], radians per position */
+    double *inv_freq[2]; /* [head_dim / 2], radians per position, of global and local layers; the latter NULL without a window */
     nb__layer *layers;
 };
 
@@ -33,13 +33,15 @@ void nb__layer_tensor_name(const nb_hparams *hp, nb_ckpt_kind kind, size_t layer
 /* Frequencies of rotary embedding with the model's scaling; factors [head_dim / 2] are GGUF's divisors, NULL elsewhere. */
 void nb__rope_inv_freq(const nb_hparams *hp, const float *factors, double *out);
 
+void nb__rope_local_freq(const nb_hparams *hp, double *out);
+
 /* NB_E_INPUT naming the tensor where a value is NaN or infinite. */
 nb_status nb__view_finite(const nb_view *view, nb_err *err);
 
 nb_status nb__qtensor_finite(const nb_model *model, size_t layer, nb_lin lin, const nb_qtensor *q, nb_err *err);
 
-/* A vector as f32 on the device; the caller releases it. */
-nb_status nb__load_vector(nb_stream *stream, const nb_view *view, nb_mem *out, nb_err *err);
+/* A vector as f32 on the device, with `offset` added to each element; the caller releases it. */
+nb_status nb__load_vector(nb_stream *stream, const nb_view *view, double offset, nb_mem *out, nb_err *err);
 
 /* The table view [n,k] as a packed weight of 8 bits, groups of 32, symmetric, f16 scales. */
 nb_status nb__head_q8(nb_stream *stream, const nb_view *view, nb_packed **out, nb_err *err);

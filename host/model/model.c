@@ -106,10 +106,13 @@ static nb_status find_layer(nb_model *m, size_t layer, nb_err *err) {
     nb_ckpt_kind kind = nb_ckpt_kind_of(m->ckpt);
     nb__layer *l = &m->layers[layer];
     char name[NB_NAME_CAP];
-    nb__layer_tensor_name(&m->hp, kind, layer, f->attn_norm, f->gguf_attn_norm, name, sizeof name);
-    NB_TRY(find_tensor(m->ckpt, name, 0, m->hp.hidden, &l->attn_norm, err));
-    nb__layer_tensor_name(&m->hp, kind, layer, f->mlp_norm, f->gguf_mlp_norm, name, sizeof name);
-    NB_TRY(find_tensor(m->ckpt, name, 0, m->hp.hidden, &l->mlp_norm, err));
+    for (nb_norm n = 0; n < NB_NORM_COUNT; n++) {
+        if (!f->norms[n].hf)
+            continue;
+        size_t width = n == NB_NORM_Q || n == NB_NORM_K ? m->hp.head_dim : m->hp.hidden;
+        nb__layer_tensor_name(&m->hp, kind, layer, f->norms[n].hf, f->norms[n].gguf, name, sizeof name);
+        NB_TRY(find_tensor(m->ckpt, name, 0, width, &l->norm[n], err));
+    }
     for (nb_lin lin = 0; lin < NB_LIN_COUNT; lin++) {
         size_t n, k;
         if (has_quantized(m, layer, lin))
@@ -142,7 +145,11 @@ static nb_status find_rope(nb_model *m, nb_err *err) {
     const nb_view *v = NULL;
     size_t half = m->hp.head_dim / 2;
     float *factors = NULL;
-    NB_TRY(nb_calloc(half, sizeof *m->inv_freq, "rotary frequencies", &m->inv_freq, err));
+    NB_TRY(nb_calloc(half, sizeof *m->inv_freq[0], "rotary frequencies", &m->inv_freq[0], err));
+    if (m->hp.window) {
+        NB_TRY(nb_calloc(half, sizeof *m->inv_freq[1], "rotary frequencies", &m->inv_freq[1], err));
+        nb__rope_local_freq(&m->hp, m->inv_freq[1]);
+    }
     if (m->hp.rope_scaling == NB_ROPE_FACTORS) {
         NB_TRY(find_tensor(m->ckpt, "rope_freqs.weight", 0, half, &v, err));
         NB_TRY(nb_calloc(half, sizeof *factors, "rotary factors", &factors, err));
@@ -154,7 +161,7 @@ static nb_status find_rope(nb_model *m, nb_err *err) {
                 return NB_E_INPUT;
             }
     }
-    nb__rope_inv_freq(&m->hp, factors, m->inv_freq);
+    nb__rope_inv_freq(&m->hp, factors, m->inv_freq[0]);
     nb_free(factors);
     return NB_OK;
 }
@@ -205,7 +212,8 @@ nb_status nb_model_open(const char *path, nb_model **out, nb_err *err) {
 void nb_model_close(nb_model *m) {
     if (!m)
         return;
-    nb_free(m->inv_freq);
+    nb_free(m->inv_freq[0]);
+    nb_free(m->inv_freq[1]);
     nb_free(m->layers);
     if (m->ckpt)
         nb_ckpt_close(m->ckpt);
@@ -231,11 +239,13 @@ bool nb__permuted(const nb_model *m, nb_lin lin) {
 }
 
 /* GGUF row h*hd + 2i + p holds HF row h*hd + p*hd/2 + i. */
-size_t nb__file_row(const nb_model *m, nb_lin lin, size_t row) {
-    if (!nb__permuted(m, lin))
-        return row;
-    size_t hd = m->hp.head_dim, half = hd / 2, in = row % hd;
+size_t nb_gguf_row(const nb_hparams *hp, size_t row) {
+    size_t half = hp->head_dim / 2, in = row % hp->head_dim;
     return row - in + 2 * (in % half) + in / half;
+}
+
+size_t nb__file_row(const nb_model *m, nb_lin lin, size_t row) {
+    return nb__permuted(m, lin) ? nb_gguf_row(&m->hp, row) : row;
 }
 
 bool nb_model_is_quantized(const nb_model *m, size_t layer, nb_lin lin) {

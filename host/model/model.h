@@ -20,6 +20,11 @@ const nb_ckpt *nb_model_ckpt(const nb_model *model);
 /* NULL where the checkpoint is not quantized (GGUF block types do not count). */
 const nb_scheme_config *nb_model_scheme(const nb_model *model);
 
+/* Row of a GGUF of this family that holds row `row` of q or k in HF order; where the family permutes them. */
+size_t nb_gguf_row(const nb_hparams *hp, size_t row);
+/* factors [head_dim / 2]: GGUF's divisors that stand for Llama-3's rotation. */
+void nb_rope_factors(const nb_hparams *hp, float *factors);
+
 /* The tensor that holds a linear's dense weight in its file; NULL where the linear is quantized. */
 const nb_view *nb_model_linear_view(const nb_model *model, size_t layer, nb_lin lin);
 
@@ -52,7 +57,8 @@ typedef struct nb_block {
     size_t layer;
     nb_linear lin[NB_LIN_COUNT];
     nb_linear joint[NB_JOINT_COUNT]; /* where `packed` is set, it stands for its linears, which are then empty */
-    nb_mem attn_norm, mlp_norm; /* f32 [hidden] */
+    nb_mem norm[NB_NORM_COUNT]; /* f32 [hidden], q and k [head_dim], whole weights (the family's offset is in them); absent where
+                                 * the family has none */
 } nb_block;
 
 nb_status nb_block_load(const nb_model *model, nb_stream *stream, size_t layer, nb_block *out, nb_err *err);

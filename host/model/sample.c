@@ -88,14 +88,45 @@ static int32_t draw_all(const float *logits, size_t n, float max, const nb_sampl
     return (int32_t)(n - 1);
 }
 
+/* The largest logit's place, the first of equals; n where one is NaN. A block's largest first, which compilers vectorise. */
+static size_t largest(const float *logits, size_t n) {
+    enum { BLOCK = 512 };
+    size_t at = 0;
+    float max = -INFINITY;
+    for (size_t i = 0; i < n; i += BLOCK) {
+        size_t end = nb_min(i + BLOCK, n);
+        float best[16];
+        uint32_t nan = 0;
+        for (size_t l = 0; l < 16; l++)
+            best[l] = max;
+        size_t j = i;
+        for (; j + 16 <= end; j += 16)
+            for (size_t l = 0; l < 16; l++) {
+                best[l] = logits[j + l] > best[l] ? logits[j + l] : best[l];
+                nan |= logits[j + l] != logits[j + l];
+            }
+        for (; j < end; j++) {
+            best[0] = logits[j] > best[0] ? logits[j] : best[0];
+            nan |= logits[j] != logits[j];
+        }
+        if (nan)
+            return n;
+        for (size_t l = 1; l < 16; l++)
+            best[0] = best[l] > best[0] ? best[l] : best[0];
+        if (!(best[0] > max))
+            continue;
+        max = best[0];
+        for (at = i; logits[at] != max; at++)
+            continue;
+    }
+    return at;
+}
+
 nb_status nb_sample(const float *logits, size_t n, const nb_sampling *s, nb_random *r, int32_t *out, nb_err *err) {
-    size_t top = 0;
-    for (size_t i = 0; i < n; i++) {
+    size_t top = largest(logits, n);
+    for (size_t i = 0; i < n && top == n; i++)
         if (isnan(logits[i]))
             return nb_fail(err, NB_E_INPUT, "the model's logit of token %zu is NaN", i);
-        if (logits[i] > logits[top])
-            top = i;
-    }
     if (!(s->temperature > 0.0))
         *out = (int32_t)top;
     else if (s->top_k || s->top_p < 1.0)

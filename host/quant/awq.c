@@ -138,9 +138,9 @@ static float round_to(float x, nb_dtype type) {
     return type == NB_BF16 ? nb_bf16_to_f32(nb_f32_to_bf16(x)) : x;
 }
 
-void nb_awq_fold(float *norm, float *s, size_t k, nb_dtype type) {
+void nb_awq_fold(float *norm, float *s, size_t k, nb_dtype type, float offset) {
     for (size_t j = 0; j < k; j++) {
-        float folded = round_to(norm[j] / s[j], type), exact = norm[j] / folded;
+        float folded = round_to(norm[j] / s[j] - offset, type) + offset, exact = norm[j] / folded;
         bool good = isfinite(exact) && exact > 0.0f && isfinite(folded);
         s[j] = good ? exact : 1.0f;
         norm[j] = good ? folded : norm[j];

@@ -25,8 +25,9 @@ enum { NB_AWQ_ALPHAS = 8 }; /* 0, 0.1, ..., 0.7 */
 nb_status nb_awq_search(nb_stream *stream, const nb_awq_linear *linears, size_t count, size_t k, nb_mem h,
                         const float *magnitude, float *s, nb_awq_report *report, nb_err *err);
 
-/* Folds s [k] into a norm's weight as the file will hold it: norm := norm / s rounded to `type`, and s := what that divides by
- * exactly, old norm / new norm; 1 where either is zero or not finite. */
-void nb_awq_fold(float *norm, float *s, size_t k, nb_dtype type);
+/* Folds s [k] into a norm's weight as the file will hold it: norm := norm / s, of which the file holds what is above `offset` (1
+ * in gemma, else 0) rounded to `type`, and s := what that divides by exactly, old norm / new norm; 1 where either is zero or not
+ * finite. */
+void nb_awq_fold(float *norm, float *s, size_t k, nb_dtype type, float offset);
 
 #endif

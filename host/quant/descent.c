@@ -20,6 +20,19 @@ typedef struct descent {
     nb_mem before, after;           /* f32 [n]: e H e^T of rows */
 } descent;
 
+static bool steps_params(size_t group, bool act_order) {
+    return !act_order && group <= WIDEST;
+}
+
+static size_t block_columns(size_t k, size_t group, bool params) {
+    return nb_min(params ? nb_max(1, BLOCK / group) * group : BLOCK, k);
+}
+
+size_t nb__descent_scratch(size_t n, size_t k, const nb_quant_options *o) {
+    size_t block = block_columns(k, o->group_size, steps_params(o->group_size, o->order == NB_ORDER_ACT));
+    return n * k * (2 * sizeof(float) + 1) + n * (block + 2 * nb_ceil_div(k, o->group_size) + 2) * sizeof(float);
+}
+
 static nb_status allocate(descent *d, nb_err *err) {
     const struct {
         nb_mem *mem;
@@ -92,12 +105,11 @@ static nb_status remember(const descent *d, nb_err *err) {
 
 nb_status nb__quant_descend(nb_stream *stream, const nb__quant_result *r, nb_mem h, const nb_quant_options *options,
                             double *after, nb_err *err) {
-    size_t group = options->group_size;
     descent d = {.stream = stream, .device = stream->device, .r = r, .options = options, .n = r->n, .k = r->k, .h = h,
-                 .groups = nb_ceil_div(r->k, group)};
+                 .groups = nb_ceil_div(r->k, options->group_size)};
     nb_status status;
-    d.params = !r->g_idx.base && group <= WIDEST;
-    d.block = nb_min(d.params ? nb_max(1, BLOCK / group) * group : BLOCK, r->k);
+    d.params = steps_params(options->group_size, r->g_idx.base != NULL);
+    d.block = block_columns(r->k, options->group_size, d.params);
     NB_GO(allocate(&d, err));
     NB_GO(remember(&d, err));
     NB_GO(evaluate(&d, d.before, err));

@@ -27,6 +27,8 @@ nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err 
         return nb_fail(err, NB_E_USAGE, "part %g of asymmetric calibration, expected 0 to 1", o->asym);
     if (o->descent > MAX_DESCENT)
         return nb_fail(err, NB_E_USAGE, "%u sweeps of coordinate descent, expected 0 to %d", o->descent, MAX_DESCENT);
+    if (!(o->rate >= 0.0 && o->rate <= 1.0))
+        return nb_fail(err, NB_E_USAGE, "steps of learned rounding of %g, expected 0 to 1", o->rate);
     if (o->block == 0 || o->block > MAX_BLOCK)
         return nb_fail(err, NB_E_USAGE, "a block of %zu columns, expected 1 to %d", o->block, MAX_BLOCK);
     return NB_OK;
@@ -38,7 +40,8 @@ nb_status nb__quant_params(nb_stream *stream, nb_mem w, size_t n, size_t k, nb_m
                                         .symmetric = o->symmetric, .scale_type = o->scale_type, .scales = scales,
                                         .zeros = zeros};
     struct nb_group_search_args search = {.n = n, .k = k, .group = o->group_size, .w = w, .ldw = k, .h = h, .ldh = k,
-                                          .bits = o->bits, .symmetric = o->symmetric, .scale_type = o->scale_type,
+                                          .bits = o->bits, .symmetric = o->symmetric, .either_sign = o->either_sign,
+                                          .scale_type = o->scale_type,
                                           .scales = scales, .zeros = zeros};
     if (o->scales == NB_SCALES_SEARCH)
         return nb_launch(stream, NB_OP_group_search, &search, err);

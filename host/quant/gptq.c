@@ -67,11 +67,8 @@ static size_t far_columns(size_t k, const nb_quant_options *options) {
 static size_t gptq_scratch(size_t n, size_t k, const nb_quant_options *o) {
     size_t floats = n * k + k * k + nb__factor_temp(k) + far_columns(k, o) * n + 2 * n * nb_ceil_div(k, o->group_size) + n +
                     3 * k;
-    if (o->asym > 0.0)
-        floats += 2 * n * k;
-    if (o->descent > 0)
-        floats += 2 * n * k + n * k / 4 + 128 * n;
-    return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status);
+    size_t target = o->asym > 0.0 ? 2 * n * k * sizeof(float) : 0, descent = o->descent > 0 ? nb__descent_scratch(n, k, o) : 0;
+    return floats * sizeof(float) + n * k + sizeof(struct nb_gptq_status) + nb_max(target, descent);
 }
 
 typedef struct buffer {
@@ -281,7 +278,7 @@ static nb_status solve_block(const solver *s, size_t first, size_t cols, nb_mem 
     struct nb_gptq_block_args a = {.n = s->n, .k = s->k, .groups = s->groups, .first = first, .cols = cols, .wt = s->wt,
                                    .ldw = s->n, .u = s->f->u, .ldu = s->k, .group_of = s->f->group_of,
                                    .static_params = fixed_params(s), .symmetric = s->options->symmetric,
-                                   .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
+                                   .either_sign = s->options->either_sign, .bits = s->options->bits, .scale_type = s->options->scale_type, .scales = s->scales,
                                    .zeros = s->zeros, .codes = s->codes, .err = errors, .lderr = s->n, .loss = s->loss};
     if (s->options->scales == NB_SCALES_SEARCH) {
         a.h = s->h;

@@ -30,6 +30,8 @@ nb_status nb__quant_finish(nb_stream *stream, const nb__quant_result *r, const n
  * no row's e H e^T gets worse. *after: their sum. Waits for the stream. */
 nb_status nb__quant_descend(nb_stream *stream, const nb__quant_result *r, nb_mem h, const nb_quant_options *options,
                             double *after, nb_err *err);
+/* Device bytes that it takes. */
+size_t nb__descent_scratch(size_t n, size_t k, const nb_quant_options *options);
 
 /* Sum of f32 [n] on the device, in f64 on the host; waits for the stream. */
 nb_status nb__quant_sum(nb_stream *stream, nb_mem rows, size_t n, double *sum, nb_err *err);

@@ -4,6 +4,6 @@
 
 #include "host/quant/quant.h"
 
-extern const nb_quantizer nb__quantizer_rtn, nb__quantizer_gptq, nb__quantizer_hqq;
+extern const nb_quantizer nb__quantizer_rtn, nb__quantizer_gptq, nb__quantizer_hqq, nb__quantizer_autoround;
 
 #endif

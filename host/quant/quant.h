@@ -12,6 +12,7 @@ typedef struct nb_quant_options {
     unsigned bits;
     size_t group_size; /* 1..k */
     bool symmetric;
+    bool either_sign;    /* symmetric scales may be negative (searched ones): formats whose readers multiply by them */
     nb_dtype scale_type; /* NB_F16 by default */
     nb_column_order order;
     nb_scale_rule scales;
@@ -20,6 +21,8 @@ typedef struct nb_quant_options {
     double asym; /* GPTQ: part of the asymmetric calibration's change of the target, 0..1; needs stats->cross. 0: none */
     bool float_zeros;    /* HQQ: zero points are real numbers, for formats that hold them */
     unsigned descent;    /* GPTQ: sweeps of coordinate descent over codes, scales and zeros at the end; 0: none */
+    unsigned iterations; /* learned rounding of one matrix: steps */
+    double rate;         /* ... length of the first, which falls to 0; 0: 1 / iterations */
     size_t block;        /* GPTQ: columns in a block, 1..1024; 128. Changes nothing but rounding and speed */
 } nb_quant_options;
 

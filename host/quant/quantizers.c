@@ -7,6 +7,7 @@ const nb_quantizer *const nb_quantizers[] = {
     &nb__quantizer_gptq,
     &nb__quantizer_rtn,
     &nb__quantizer_hqq,
+    &nb__quantizer_autoround,
     NULL,
 };
 
@@ -29,5 +30,6 @@ nb_quant_options nb_quant_defaults(size_t k) {
                               .damp = 0.01,
                               .damp_step = 0.01,
                               .damp_max = 1.0,
+                              .iterations = 200,
                               .block = 128};
 }

@@ -85,7 +85,8 @@ static nb_status run_stage(nb_run *r, nb_block *block, nb_block *original, nb_ta
     NB_TRY(nb_forward_stage(r->forward, block, tap, r->hidden, r->work, samples, length, &x, &k, err));
     if (!quantize || tap == NB_TAP_COUNT)
         return NB_OK;
-    if (block->layer == 0 && tap == NB_TAP_ATTN_IN)
+    r->tap_x[tap] = x;
+    if ((block->layer == 0 && tap == NB_TAP_ATTN_IN) || r->plan->asym <= 0)
         exact = (nb_mem){0};
     return on_tap(r, tap, x, exact, samples * length, k, block, err);
 }
@@ -102,13 +103,54 @@ nb_status nb__run_stages(nb_run *r, nb_block *block, nb_block *original, bool qu
     return status;
 }
 
+/* Learned tensors into the part file and into the block. */
+static nb_status keep_learned(nb_run *r, nb_block *block, nb_err *err) {
+    for (int l = 0; l < NB_LIN_COUNT; l++) {
+        const nb_plan_item *it = nb__run_item(r, block->layer, (nb_lin)l);
+        nb_qtensor *q = &r->quantized[l];
+        size_t clamped = 0;
+        nb_mem w;
+        if (it->skip)
+            continue;
+        NB_TRY(nb_alloc_array(r->device, it->n * it->k, sizeof(float), &w, err));
+        nb_status status = nb__run_upload(r, q, w, err);
+        if (status == NB_OK)
+            status = nb__run_keep(r, it, q, w, &clamped, err);
+        nb_block_set_dense(r->device, block, (nb_lin)l, w);
+        NB_TRY(nb_err_at(err, status, NULL, it->name));
+        r->result->zeros_clamped += clamped;
+    }
+    return NB_OK;
+}
+
+/* Learned rounding of the block that was just quantized, and its output anew. */
+static nb_status learn_block(nb_run *r, nb_block *block, size_t bytes, nb_err *err) {
+    nb_learn_job job = {.model = r->model, .stream = r->stream, .input = r->block_input, .target = r->exact_hidden,
+                        .samples = r->windows.samples, .length = r->windows.seq_len, .batch = r->options->batch,
+                        .iterations = r->options->iterations, .rate = r->options->rate, .seed = r->options->seed};
+    double t0 = nb__run_now();
+    NB_TRY(nb_learn_block(&job, block, r->quantized, &r->learned, err));
+    nb__run_sample_memory(r);
+    NB_TRY(keep_learned(r, block, err));
+    json_object_set_new(r->report, "learned", json_pack("{s:f, s:f, s:b}", "before", r->learned.before, "after",
+                                                        r->learned.after, "kept", (int)r->learned.kept));
+    r->result->solve_seconds += nb__run_now() - t0;
+    NB_TRY(nb_copy(r->stream, r->hidden, r->block_input, bytes, err));
+    return nb__run_stages(r, block, NULL, false, err);
+}
+
 nb_status nb__run_block(nb_run *r, size_t layer, nb_err *err) {
     if (!r->plan->needs_data)
         return quantize_block_plain(r, layer, err);
+    size_t bytes = r->windows.samples * r->windows.seq_len * nb_model_hparams(r->model)->hidden * sizeof(float);
     nb_block blocks[2]; /* ours, and the original model's where it has a stream */
     size_t count = nb__run_has_original(r) ? 2 : 1;
     NB_TRY(nb__run_load(r, layer, blocks, count, err));
-    nb_status status = nb__run_stages(r, &blocks[0], count > 1 ? &blocks[1] : NULL, true, err);
+    nb_status status = r->plan->learn ? nb_copy(r->stream, r->block_input, r->hidden, bytes, err) : NB_OK;
+    if (status == NB_OK)
+        status = nb__run_stages(r, &blocks[0], count > 1 ? &blocks[1] : NULL, true, err);
+    if (status == NB_OK && r->plan->learn)
+        status = learn_block(r, &blocks[0], bytes, err);
     for (size_t i = 0; i < count; i++)
         nb_block_free(r->device, &blocks[i]);
     return status;

@@ -1,18 +1,23 @@
-/* Channel scales of a run (AWQ, arXiv 2306.00978): searched at a tap, folded into the norm before it. */
+/* Channel scales of a run (AWQ, arXiv 2306.00978): searched at a tap, folded into what makes its input. That is a norm, or the
+ * rows of a linear, as those of v for o and of up for down: it is quantized by then, so that the factor goes into its scales,
+ * each rounded once more, and its codes stay. */
+
 #include "host/quant/awq.h"
 #include "host/run/impl.h"
 #include "host/run/smooth.h"
 
-/* Only where all that reads the norm is quantized can a factor go into it. */
 bool nb__run_can_smooth(const nb_run *r, size_t layer, nb_tap tap) {
     const nb_family *family = nb_model_hparams(r->model)->family;
     size_t readers = 0;
-    for (int l = 0; l < NB_LIN_COUNT; l++)
-        if (family->lins[l].tap == tap) {
-            if (!family->lins[l].norm_fold || nb__run_item(r, layer, (nb_lin)l)->skip)
-                return false;
-            readers++;
-        }
+    for (int l = 0; l < NB_LIN_COUNT; l++) {
+        const nb_lin_row *row = &family->lins[l];
+        if (row->tap != tap)
+            continue;
+        bool rows = row->row_fold && !nb__run_item(r, layer, row->row_from)->skip;
+        if ((!row->norm_fold && !rows) || nb__run_item(r, layer, (nb_lin)l)->skip)
+            return false;
+        readers++;
+    }
     return readers > 0;
 }
 
@@ -72,11 +77,13 @@ static nb_status fold_channels(nb_run *r, nb_block *block, nb_tap tap, nb_mem x,
     float *norm = NULL;
     nb_dtype type;
     nb_status status;
-    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->norm_names[tap], sizeof r->norm_names[tap], &type, err));
+    float offset;
+    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->plan->gguf, r->norm_names[tap], sizeof r->norm_names[tap], &type, &offset,
+                             err));
     NB_GO(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
     NB_GO(nb_norm_download(r->stream, block, tap, k, norm, err));
-    nb_awq_fold(norm, s, k, type);
-    NB_GO(nb_norm_pack(norm, k, type, &r->tensors[r->n_tensors], err));
+    nb_awq_fold(norm, s, k, type, offset);
+    NB_GO(nb_norm_pack(norm, k, type, offset, &r->tensors[r->n_tensors], err));
     r->prefixes[r->n_tensors++] = r->norm_names[tap];
     NB_GO(nb_norm_upload(r->stream, block, tap, k, norm, err));
     NB_GO(nb_forward_norm(r->forward, block, tap, r->hidden, rows, x, err));
@@ -85,9 +92,57 @@ out:
     return status;
 }
 
+/* Heads of attention that read one key head share what is folded into its values: v [k] becomes their mean. */
+static void share_heads(const nb_hparams *hp, nb_lin from, float *v) {
+    size_t group = hp->heads / hp->kv_heads, hd = hp->head_dim;
+    for (size_t kvh = 0; from == NB_LIN_V && kvh < hp->kv_heads; kvh++)
+        for (size_t d = 0; d < hd; d++) {
+            double mean = 0.0;
+            for (size_t g = 0; g < group; g++)
+                mean += (double)v[(kvh * group + g) * hd + d] / (double)group;
+            for (size_t g = 0; g < group; g++)
+                v[(kvh * group + g) * hd + d] = (float)mean;
+        }
+}
+
+/* Row of `from` that makes input channel j. */
+static size_t row_of(const nb_hparams *hp, nb_lin from, size_t j) {
+    size_t hd = hp->head_dim;
+    return from == NB_LIN_V ? j / hd / (hp->heads / hp->kv_heads) * hd + j % hd : j;
+}
+
+/* Rows of the linear before take 1 / s, and x is made anew from its tap on. */
+static nb_status fold_rows(nb_run *r, nb_block *block, nb_tap tap, nb_lin from, nb_mem x, size_t rows, size_t k, float *s,
+                           nb_err *err) {
+    const nb_hparams *hp = nb_model_hparams(r->model);
+    nb_tap before = hp->family->lins[from].tap;
+    float *of_rows;
+    size_t ignored;
+    nb_status status;
+    NB_TRY(nb_calloc(block->lin[from].n, sizeof *of_rows, "channel scales", &of_rows, err));
+    for (size_t j = 0; j < k; j++)
+        of_rows[row_of(hp, from, j)] = s[j];
+    NB_GO(nb__run_divide_rows(r, block, from, of_rows, err));
+    for (size_t j = 0; j < k; j++)
+        s[j] = of_rows[row_of(hp, from, j)];
+    NB_GO(nb_forward_norm(r->forward, block, before, r->hidden, rows, r->tap_x[before], err));
+    NB_GO(nb_forward_stage(r->forward, block, tap, r->hidden, r->work, r->windows.samples, r->windows.seq_len, &x, &ignored, err));
+out:
+    nb_free(of_rows);
+    return status;
+}
+
+static nb_status fold(nb_run *r, nb_block *block, nb_tap tap, nb_lin lin, nb_mem x, size_t rows, size_t k, float *s, nb_err *err) {
+    const nb_lin_row *row = &nb_model_hparams(r->model)->family->lins[lin];
+    if (row->norm_fold)
+        return fold_channels(r, block, tap, x, rows, k, s, err);
+    return fold_rows(r, block, tap, row->row_from, x, rows, k, s, err);
+}
+
 /* Channel scales of a tap's linears; from here until the tap is done weights and statistics are in scaled channels. */
 nb_status nb__run_smooth(nb_run *r, nb_block *block, nb_tap tap, const nb_lin *lins, size_t count, nb_mem x, size_t rows,
                             size_t k, nb_quant_stats *stats, nb_err *err) {
+    const nb_lin_row *first = &nb_model_hparams(r->model)->family->lins[lins[0]];
     float *magnitude = NULL, *s = NULL;
     nb_awq_report report;
     nb_status status;
@@ -95,9 +150,11 @@ nb_status nb__run_smooth(nb_run *r, nb_block *block, nb_tap tap, const nb_lin *l
     NB_GO(nb_calloc(k, sizeof *magnitude, "channel magnitudes", &magnitude, err));
     NB_GO(nb_calloc(k, sizeof *s, "channel scales", &s, err));
     NB_GO(channel_magnitude(r, x, rows, k, magnitude, err));
+    if (first->row_fold)
+        share_heads(nb_model_hparams(r->model), first->row_from, magnitude);
     NB_GO(search_channels(r, block->layer, lins, count, stats->hessian, k, magnitude, s, &report, err));
     if (report.alpha > 0.0) {
-        NB_GO(fold_channels(r, block, tap, x, rows, k, s, err));
+        NB_GO(fold(r, block, tap, lins[0], x, rows, k, s, err));
         NB_GO(scale_statistics(r, s, k, stats, err));
     }
     json_array_append_new(json_object_get(r->report, "awq"),

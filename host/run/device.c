@@ -47,7 +47,7 @@ static uint64_t search_need(const nb_run *r, size_t layer, nb_tap tap) {
 
 static block_need need_of_block(const nb_run *r, size_t layer) {
     const nb_hparams *hp = nb_model_hparams(r->model);
-    uint64_t norms = 8 * (uint64_t)hp->hidden, stored = norms, wide = norms, working = 0;
+    uint64_t norms = 24 * (uint64_t)hp->hidden, stored = norms, wide = norms, working = 0;
     for (int l = 0; l < NB_LIN_COUNT; l++) {
         const nb_plan_item *it = nb__run_item(r, layer, (nb_lin)l);
         stored += stored_bytes(r, it);
@@ -69,7 +69,7 @@ static uint64_t activations(const nb_run *r) {
     if (!r->plan->needs_data)
         return 0;
     return streams * (4 * (uint64_t)tokens * hp->hidden + nb_forward_stage_bytes(hp, tokens)) +
-           nb_forward_bytes(hp, nb__run_forward_rows(r)) + 4 * (uint64_t)hp->hidden + 4 * positions * hp->head_dim;
+           nb_forward_bytes(hp, nb__run_forward_rows(r)) + 4 * (uint64_t)hp->hidden + 8 * positions * hp->head_dim;
 }
 
 nb_status nb__run_check_memory(nb_run *r, nb_err *err) {

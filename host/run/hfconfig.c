@@ -1,4 +1,5 @@
 /* The files beside the weights of a Hugging Face directory. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,22 @@ static nb_status rope_scaling(const nb_hparams *hp, json_t **out, nb_err *err) {
     }
 }
 
+/* What config.json of a family with local layers says besides, in the way that old and new versions of Transformers read. */
+static int add_windows(json_t *c, const nb_hparams *hp) {
+    json_t *types = json_array();
+    int bad = !types;
+    for (size_t i = 0; i < hp->layers; i++)
+        bad |= json_array_append_new(types, json_string(nb_layer_is_local(hp, i) ? "sliding_attention" : "full_attention"));
+    bad |= json_object_set_new(c, "attn_logit_softcapping", json_null());
+    bad |= json_object_set_new(c, "final_logit_softcapping", json_null());
+    bad |= json_object_set_new(c, "layer_types", types);
+    bad |= json_object_set_new(c, "query_pre_attn_scalar", json_integer(llround(1.0 / (hp->attn_scale * hp->attn_scale))));
+    bad |= json_object_set_new(c, "rope_local_base_freq", json_real(hp->rope_local_theta));
+    bad |= json_object_set_new(c, "sliding_window", json_integer((json_int_t)hp->window));
+    bad |= json_object_set_new(c, "sliding_window_pattern", json_integer((json_int_t)hp->window_pattern));
+    return bad;
+}
+
 /* config.json of a model that came as GGUF; key order as Transformers writes it. */
 static nb_status config_from_hparams(const nb_model *model, json_t **out, nb_err *err) {
     const nb_hparams *hp = nb_model_hparams(model);
@@ -38,16 +55,16 @@ static nb_status config_from_hparams(const nb_model *model, json_t **out, nb_err
     NB_TRY(rope_scaling(hp, &scaling, err));
     json_t *c = json_pack("{s:[s], s:b, s:f, s:I, s:s, s:I, s:f, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:f, s:o, s:f, s:b, s:s, s:b, s:I}",
                           "architectures", hp->family->architecture, "attention_bias", 0, "attention_dropout", 0.0, "head_dim",
-                          (json_int_t)hp->head_dim, "hidden_act", hp->family->hidden_act, "hidden_size", (json_int_t)hp->hidden,
+                          (json_int_t)hp->head_dim, hp->family->act_key, hp->family->hidden_act, "hidden_size", (json_int_t)hp->hidden,
                           "initializer_range", 0.02, "intermediate_size", (json_int_t)hp->intermediate,
                           "max_position_embeddings", (json_int_t)hp->context, "mlp_bias", 0, "model_type", hp->family->hf,
                           "num_attention_heads", (json_int_t)hp->heads, "num_hidden_layers", (json_int_t)hp->layers,
                           "num_key_value_heads", (json_int_t)hp->kv_heads, "rms_norm_eps", hp->norm_eps, "rope_scaling", scaling,
-                          "rope_theta", hp->rope_theta, "tie_word_embeddings", (int)hp->tied, "torch_dtype", "float16",
+                          "rope_theta", hp->rope_theta, "tie_word_embeddings", (int)hp->tied, "torch_dtype", hp->family->dtype,
                           "use_cache", 1, "vocab_size", (json_int_t)hp->vocab);
     if (!c)
         return nb_fail_memory(err, 0, "config.json");
-    int bad = 0;
+    int bad = hp->window ? add_windows(c, hp) : 0;
     if (vocab->bos >= 0)
         bad |= json_object_set_new(c, "bos_token_id", json_integer(vocab->bos));
     if (vocab->eos >= 0)

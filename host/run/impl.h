@@ -11,6 +11,7 @@
 #include "host/calib/calib.h"
 #include "host/calib/stats.h"
 #include "host/model/forward.h"
+#include "host/run/learn.h"
 #include "host/run/output.h"
 #include "host/run/pipeline.h"
 
@@ -41,11 +42,15 @@ typedef struct nb_run {
     nb_windows windows;
     nb_forward *forward;
     nb_mem hidden, work;
-    nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric */
+    nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric or rounding is learned */
+    nb_mem block_input;              /* learned rounding: hidden before the block in work */
     nb_journal journal;
     double started;
     /* of the block in work */
-    nb_qtensor quantized[NB_LIN_COUNT];
+    nb_qtensor quantized[NB_LIN_COUNT]; /* learned rounding: not packed yet; AWQ: as packed, for what is folded later */
+    size_t packed_at[NB_LIN_COUNT];     /* AWQ: where its tensors stand */
+    nb_mem tap_x[NB_TAP_COUNT];         /* inputs of the taps that were reached */
+    nb_learn_report learned;
     nb_packed_tensor tensors[NB__RUN_TENSORS];
     const char *prefixes[NB__RUN_TENSORS];
     char norm_names[NB_TAP_COUNT][160];
@@ -76,16 +81,21 @@ nb_status nb__run_weight(nb_run *r, const nb_plan_item *it, nb_mem *out, nb_err 
 nb_status nb__run_upload(nb_run *r, const nb_qtensor *q, nb_mem w, nb_err *err);
 /* Rows and columns of m [rows,k] times factors (each optional), in place. */
 nb_status nb__run_scale_matrix(nb_run *r, nb_mem m, size_t rows, size_t k, nb_mem row, nb_mem col, nb_err *err);
-/* Quantizes one matrix with the statistics of its input and keeps it in r->tensors as the format packs it. *w_out is
- * what the format gives back, f32 [n,k], the caller's to release. */
+/* Packs q into r->tensors. Where the format could not hold it exactly (*clamped > 0), q and w take what it does hold. */
+nb_status nb__run_keep(nb_run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem w, size_t *clamped, nb_err *err);
+/* Rows of a linear that AWQ has kept are divided by s [n], by its scales, in r->tensors and in the block. s becomes 1 where a
+ * scale would leave the range of its type. */
+nb_status nb__run_divide_rows(nb_run *r, nb_block *block, nb_lin lin, float *s, nb_err *err);
+/* Quantizes one matrix with the statistics of its input and keeps it in r->tensors as the format packs it, or with
+ * learned rounding in r->quantized. *w_out is what the format gives back, f32 [n,k], the caller's to release. */
 nb_status nb__run_linear(nb_run *r, const nb_plan_item *it, const nb_quant_stats *stats, nb_mem *w_out, nb_err *err);
 
 /* ---- channels.c (AWQ, arXiv 2306.00978) ---- */
 
-/* Can channel scales of a tap be folded? Only where all that reads the norm is quantized. */
+/* Can channel scales of a tap be folded? Into a norm only where all that reads it is quantized, into rows where those are. */
 bool nb__run_can_smooth(const nb_run *r, size_t layer, nb_tap tap);
-/* Finds channel scales of a tap's linears and folds them into the norm; from here until the tap is done weights and
- * statistics are in scaled channels. x [rows,k] is scaled too. */
+/* Finds channel scales of a tap's linears and folds them into the norm or the linear before; from here until the tap is done
+ * weights and statistics are in scaled channels. x [rows,k] is made anew. */
 nb_status nb__run_smooth(nb_run *r, nb_block *block, nb_tap tap, const nb_lin *lins, size_t count, nb_mem x, size_t rows,
                          size_t k, nb_quant_stats *stats, nb_err *err);
 

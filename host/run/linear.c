@@ -1,6 +1,7 @@
 /* One matrix of a run: up to the device, quantized, packed, and back as the file says it. */
 #include "host/run/impl.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Views of packed tensors, for reading them back through the scheme, which keeps several at once. */
@@ -68,14 +69,14 @@ static void tell_report(nb_run *r, const nb_plan_item *it, const nb_quant_report
 
 /* Packs q. Where the format could not hold it exactly, what it does hold is read back and put on the device, so that the
  * following layers see what the file says. */
-static nb_status keep_packed(nb_run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem w, size_t *clamped, nb_err *err) {
+nb_status nb__run_keep(nb_run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem w, size_t *clamped, nb_err *err) {
     nb_packed_tensor *t = &r->tensors[r->n_tensors];
     size_t count = 0;
     NB_TRY(r->plan->scheme->pack(&r->plan->config, q, t, &count, clamped, err));
     for (size_t i = 0; i < count; i++)
         r->prefixes[r->n_tensors + i] = it->name;
     r->n_tensors += count;
-    if (!*clamped)
+    if (!*clamped && (q->symmetric || !r->plan->scheme->rounds_offsets))
         return NB_OK;
     packed_find find = {.tensors = t, .count = count, .prefix = it->name};
     nb_qtensor back;
@@ -83,15 +84,48 @@ static nb_status keep_packed(nb_run *r, const nb_plan_item *it, nb_qtensor *q, n
     config.bits = it->bits;
     config.group_size = it->group_size == it->k ? -1 : (int64_t)it->group_size;
     NB_TRY(r->plan->scheme->read(&config, find_packed, &find, it->name, it->n, it->k, &back, err));
-    nb_status status = nb__run_upload(r, &back, w, err);
-    nb_qtensor_free(&back);
-    return status;
+    nb_qtensor_free(q);
+    *q = back;
+    return nb__run_upload(r, q, w, err);
+}
+
+/* A scale divided by s as its type holds it; false where it does not. */
+static bool divided(const nb_qtensor *q, float scale, float s, float *out) {
+    float x = scale / s;
+    *out = q->scale_type == NB_F16 ? nb_f16_to_f32(nb_f32_to_f16(x)) : q->scale_type == NB_BF16 ? nb_bf16_to_f32(nb_f32_to_bf16(x)) : x;
+    return isfinite(*out) && fabsf(*out) >= (q->scale_type == NB_F16 ? 0x1p-14f : 0x1p-126f);
+}
+
+nb_status nb__run_divide_rows(nb_run *r, nb_block *block, nb_lin lin, float *s, nb_err *err) {
+    const nb_plan_item *it = nb__run_item(r, block->layer, lin);
+    nb_qtensor *q = &r->quantized[lin];
+    size_t end = r->n_tensors, clamped = 0;
+    float x;
+    nb_mem w;
+    for (size_t i = 0; i < q->n; i++) {
+        for (size_t g = 0; g < q->groups; g++)
+            s[i] = divided(q, q->scales[i * q->groups + g], s[i], &x) ? s[i] : 1.0f;
+        for (size_t g = 0; g < q->groups && s[i] != 1.0f; g++)
+            divided(q, q->scales[i * q->groups + g], s[i], &q->scales[i * q->groups + g]);
+    }
+    for (size_t i = r->packed_at[lin]; i < end && r->prefixes[i] == it->name; i++)
+        nb_free(r->tensors[i].data);
+    NB_TRY(nb_alloc_array(r->device, it->n * it->k, sizeof(float), &w, err));
+    nb_status status = nb__run_upload(r, q, w, err);
+    r->n_tensors = r->packed_at[lin];
+    if (status == NB_OK)
+        status = nb__run_keep(r, it, q, w, &clamped, err);
+    r->n_tensors = end;
+    nb_block_set_dense(r->device, block, lin, w);
+    return nb_err_at(err, status, NULL, it->name);
 }
 
 nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) {
     return (nb_quant_options){.bits = it->bits,
                               .group_size = it->group_size,
                               .symmetric = r->options->symmetric,
+                              .either_sign = r->plan->gguf,
+                              .float_zeros = r->plan->gguf && !strcmp(r->plan->method->name, "hqq"),
                               .scale_type = NB_F16,
                               .order = r->options->order,
                               .scales = r->plan->scales,
@@ -140,7 +174,17 @@ nb_status nb__run_linear(nb_run *r, const nb_plan_item *it, const nb_quant_stats
     if (r->channel_scale.base)
         NB_GO(nb__run_scale_matrix(r, w, it->n, it->k, (nb_mem){0}, r->channel_scale, err));
     NB_GO(r->plan->method->run(r->stream, w, it->n, it->k, stats, &qo, &q, &rep, err));
-    NB_GO(keep_packed(r, it, &q, w, &clamped, err));
+    if (r->plan->learn) { /* packed when the block has been learned */
+        r->quantized[it->lin] = q;
+        q = (nb_qtensor){0};
+    } else {
+        r->packed_at[it->lin] = r->n_tensors;
+        NB_GO(nb__run_keep(r, it, &q, w, &clamped, err));
+        if (r->plan->smooth) {
+            r->quantized[it->lin] = q;
+            q = (nb_qtensor){0};
+        }
+    }
     nb__run_sample_memory(r);
     tell_report(r, it, &rep, clamped);
     r->result->zeros_clamped += clamped;

@@ -14,6 +14,7 @@
 typedef enum source_kind {
     SRC_COPY,   /* bytes of `view` as they are */
     SRC_F16,    /* `view` converted to F16 */
+    SRC_NORM,   /* `view` less the family's norm offset, as F32: GGUF holds norms whole */
     SRC_LINEAR  /* the linear (layer, lin) of the model in HF row order, as F16 */
 } source_kind;
 
@@ -52,12 +53,12 @@ static nb_status add(assembly *a, const char *name, source_kind kind, const nb_v
         NB_TRY(nb_regrow(room, sizeof *a->entries, "the list of tensors", &a->entries, err));
         a->room = room;
     }
-    entry e = {.kind = kind, .view = view, .dtype = kind == SRC_COPY ? view->dtype : NB_F16};
+    entry e = {.kind = kind, .view = view, .dtype = kind == SRC_COPY ? view->dtype : kind == SRC_NORM ? NB_F32 : NB_F16};
     NB_TRY(nb_strdup(name, &e.name, err));
     if (view) {
         e.ndim = view->ndim;
         memcpy(e.dims, view->dims, sizeof e.dims);
-        e.bytes = kind == SRC_COPY ? view->bytes : 2 * nb_view_count(view);
+        e.bytes = kind == SRC_COPY ? view->bytes : (kind == SRC_NORM ? 4 : 2) * nb_view_count(view);
     }
     a->entries[a->count++] = e;
     return NB_OK;
@@ -114,6 +115,14 @@ static nb_status add_weight(assembly *a, const char *module, const nb_view *view
     return add_named(a, name, view, err);
 }
 
+static nb_status add_norm(assembly *a, const char *module, const nb_view *view, nb_err *err) {
+    char name[192];
+    if (nb_model_hparams(a->model)->family->norm_offset == 0)
+        return add_weight(a, module, view, err);
+    snprintf(name, sizeof name, "%s.weight", module);
+    return view && !in_parts(a, name) ? add(a, name, SRC_NORM, view, err) : NB_OK;
+}
+
 static nb_status add_skipped_gguf(assembly *a, const nb_plan_item *it, nb_err *err) {
     char name[192];
     snprintf(name, sizeof name, "%s.weight", it->name);
@@ -133,16 +142,17 @@ static nb_status add_kept_gguf(assembly *a, nb_err *err) {
     const nb_hparams *hp = nb_model_hparams(a->model);
     const nb_family *f = hp->family;
     NB_TRY(add_weight(a, f->embed, find_top(ckpt, f->gguf_embed), err));
-    NB_TRY(add_weight(a, f->final_norm, find_top(ckpt, f->gguf_final_norm), err));
+    NB_TRY(add_norm(a, f->final_norm, find_top(ckpt, f->gguf_final_norm), err));
     if (!hp->tied)
         NB_TRY(add_weight(a, f->head, find_top(ckpt, f->gguf_head), err));
-    for (size_t layer = 0; layer < hp->layers; layer++) {
-        char module[160];
-        snprintf(module, sizeof module, "model.layers.%zu.%s", layer, f->attn_norm);
-        NB_TRY(add_weight(a, module, find_block(ckpt, layer, f->gguf_attn_norm), err));
-        snprintf(module, sizeof module, "model.layers.%zu.%s", layer, f->mlp_norm);
-        NB_TRY(add_weight(a, module, find_block(ckpt, layer, f->gguf_mlp_norm), err));
-    }
+    for (size_t layer = 0; layer < hp->layers; layer++)
+        for (nb_norm n = 0; n < NB_NORM_COUNT; n++) {
+            char module[160];
+            if (!f->norms[n].hf)
+                continue;
+            snprintf(module, sizeof module, "model.layers.%zu.%s", layer, f->norms[n].hf);
+            NB_TRY(add_norm(a, module, find_block(ckpt, layer, f->norms[n].gguf), err));
+        }
     for (size_t i = 0; i < a->plan->count; i++)
         if (a->plan->items[i].skip)
             NB_TRY(add_skipped_gguf(a, &a->plan->items[i], err));
@@ -196,6 +206,18 @@ out:
     return status;
 }
 
+static nb_status write_norm(const nb_model *model, nb_st_writer *w, const nb_view *v, nb_err *err) {
+    size_t count = nb_view_count(v);
+    float *f;
+    NB_TRY(nb_calloc(count, sizeof *f, "a norm", &f, err));
+    nb_to_f32(v->dtype, v->data, count, f);
+    for (size_t i = 0; i < count; i++)
+        f[i] -= (float)nb_model_hparams(model)->family->norm_offset;
+    nb_status status = nb_st_write(w, f, count * sizeof *f, err);
+    nb_free(f);
+    return status;
+}
+
 static nb_status write_linear(const nb_model *model, nb_st_writer *w, const entry *e, nb_err *err) {
     size_t count = e->dims[0] * e->dims[1];
     float *f = NULL;
@@ -218,6 +240,8 @@ static nb_status write_entry(const assembly *a, nb_st_writer *w, const entry *e,
         return nb_st_write(w, e->view->data, e->bytes, err);
     case SRC_F16:
         return write_f16(w, e->view, err);
+    case SRC_NORM:
+        return write_norm(a->model, w, e->view, err);
     default:
         return write_linear(a->model, w, e, err);
     }

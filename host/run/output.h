@@ -9,6 +9,10 @@
 nb_status nb_output_assemble(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
                              const nb_journal *journal, const char *dir, uint64_t *file_bytes, nb_err *err);
 
+/* The same as one GGUF file at `path` (output_gguf.c); the report is its key nibble.report. */
+nb_status nb_output_gguf(const nb_model *model, const nb_plan *plan, const nb_journal *journal, const json_t *report,
+                         const char *path, uint64_t *file_bytes, nb_err *err);
+
 /* Writes packed tensors of a block's linears as its part file. tensors[i] belongs to prefixes[i]. */
 nb_status nb_output_part(const char *path, const nb_packed_tensor *tensors, const char *const *prefixes, size_t count,
                          nb_err *err);

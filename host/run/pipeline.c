@@ -22,6 +22,8 @@ void nb__run_sample_memory(nb_run *r) {
 }
 
 static void forget_block(nb_run *r) {
+    for (int l = 0; l < NB_LIN_COUNT; l++)
+        nb_qtensor_free(&r->quantized[l]);
     for (size_t i = 0; i < r->n_tensors; i++)
         nb_free(r->tensors[i].data);
     memset(r->tensors, 0, sizeof r->tensors);
@@ -46,7 +48,12 @@ static nb_status write_part(nb_run *r, size_t layer, nb_err *err) {
 
 static void tell_progress(nb_run *r, size_t done, bool resumed) {
     nb_run_progress p = {.block = done, .blocks = nb_model_hparams(r->model)->layers, .seconds = nb__run_now() - r->started,
-                         .loss = r->loss_count ? r->loss_sum / (double)r->loss_count : -1.0, .resumed = resumed};
+                         .loss = r->loss_count ? r->loss_sum / (double)r->loss_count : -1.0, .resumed = resumed,
+                         .learned_before = -1.0, .learned_after = -1.0};
+    if (r->plan->learn && !resumed) {
+        p.learned_before = r->learned.before;
+        p.learned_after = r->learned.after;
+    }
     nb__run_sample_memory(r);
     if (r->hooks->progress)
         r->hooks->progress(r->hooks->ctx, &p);
@@ -91,7 +98,9 @@ static nb_status embed_windows(nb_run *r, nb_err *err) {
     for (size_t at = 0; at < tokens; at += r->windows.seq_len)
         NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
                                 nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
-    if (r->plan->asym > 0) {
+    if (r->plan->learn)
+        NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->block_input, err));
+    if (r->plan->asym > 0 || r->plan->learn) {
         NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->exact_hidden, err));
         NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
         NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
@@ -114,8 +123,9 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
-                             o->method, r->plan->config.format, o->bits, (long long)r->plan->group_size, o->symmetric,
+        status = nb_str_addf(&s, err, "%s %s %s iterations %zu batch %zu rate %a bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
+                             o->method, r->plan->config.format, r->plan->learn ? o->iterations : 0, r->plan->learn ? o->batch : 0,
+                             r->plan->learn ? o->rate : 0.0, o->bits, (long long)r->plan->group_size, o->symmetric,
                              (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
@@ -143,15 +153,15 @@ static nb_status check_parent(const char *path, nb_err *err) {
     return status;
 }
 
-static nb_status check_output(const nb_run_options *o, bool *already, nb_err *err) {
+static nb_status check_output(const nb_run_options *o, bool gguf, bool *already, nb_err *err) {
     *already = false;
     NB_TRY(check_parent(o->out, err));
     if (nb_path_same(o->model, o->out))
         return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "is the input model itself");
     if (!nb_path_exists(o->out))
         return NB_OK;
-    if (!nb_path_is_dir(o->out))
-        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists and is not a folder");
+    if (nb_path_is_dir(o->out) == gguf)
+        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", gguf ? "exists and is a folder" : "exists and is not a folder");
     if (!o->force && !o->resume)
         return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; --force replaces it");
     *already = true;
@@ -167,23 +177,27 @@ static nb_status check_disk(const nb_run *r, const char *work, nb_err *err) {
     return NB_OK;
 }
 
-/* Removes a folder after the output is in place: the run has succeeded, whatever comes of this. */
+static nb_status remove_any(const char *path, nb_err *err) {
+    return nb_path_is_dir(path) ? nb_dir_remove(path, err) : nb_file_remove(path, err);
+}
+
+/* Removes a folder (or an old file) after the output is in place: the run has succeeded, whatever comes of this. */
 static void tidy(const nb_run *r, const char *path) {
     nb_err err = {0};
     char line[1400];
-    if (nb_dir_remove(path, &err) == NB_OK)
+    if (remove_any(path, &err) == NB_OK)
         return;
     nb_err_line(&err, line, sizeof line);
-    nb_logf(&r->hooks->log, NB_LOG_WARN, "a folder that is no longer needed stays: %s", line);
+    nb_logf(&r->hooks->log, NB_LOG_WARN, "what is no longer needed stays: %s", line);
 }
 
-/* The output folder takes its final name by one rename; an old one is moved aside first and removed after. */
+/* The output takes its final name by one rename; an old one is moved aside first and removed after. */
 static nb_status put_in_place(const nb_run *r, const char *final_dir, const char *work, nb_err *err) {
     const char *out = r->options->out;
     nb_str old = {0};
     nb_status status = nb_str_addf(&old, err, "%s.replaced", out);
     if (status == NB_OK && nb_path_exists(out)) {
-        status = nb_dir_remove(old.data, err);
+        status = remove_any(old.data, err);
         if (status == NB_OK)
             status = nb_file_rename(out, old.data, err);
     }
@@ -219,10 +233,14 @@ static nb_status finish(nb_run *r, const char *work, nb_err *err) {
     if (!r->result->report)
         return nb_fail_memory(err, 0, "the report");
     NB_GO(nb_path_join(work, "out", &final_dir, err));
-    NB_GO(nb_dir_remove(final_dir, err));
-    NB_GO(nb_dir_make(final_dir, err));
-    NB_GO(nb_output_assemble(r->model, r->plan, r->options, &r->journal, final_dir, &r->result->file_bytes, err));
-    NB_GO(nb_hf_files(r->model, r->plan, r->result->report, final_dir, err));
+    NB_GO(remove_any(final_dir, err));
+    if (r->plan->gguf) {
+        NB_GO(nb_output_gguf(r->model, r->plan, &r->journal, r->result->report, final_dir, &r->result->file_bytes, err));
+    } else {
+        NB_GO(nb_dir_make(final_dir, err));
+        NB_GO(nb_output_assemble(r->model, r->plan, r->options, &r->journal, final_dir, &r->result->file_bytes, err));
+        NB_GO(nb_hf_files(r->model, r->plan, r->result->report, final_dir, err));
+    }
     NB_GO(put_in_place(r, final_dir, work, err));
 out:
     nb_free(final_dir);
@@ -262,7 +280,7 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
     nb_status status;
     bool already;
     *out = (nb_run_result){0};
-    NB_GO(check_output(options, &already, err));
+    NB_GO(check_output(options, plan->gguf, &already, err));
     NB_GO(nb_str_addf(&work, err, "%s.partial", options->out));
     if (already && options->resume && !options->force && !nb_path_exists(work.data)) {
         status = nb_fail_at(err, NB_E_USAGE, options->out, "--resume", "is whole already; there is nothing to resume");
@@ -281,6 +299,7 @@ out:
     if (r.device) {
         nb_release(r.device, &r.work);
         nb_release(r.device, &r.hidden);
+        nb_release(r.device, &r.block_input);
         nb_release(r.device, &r.exact_work);
         nb_release(r.device, &r.exact_hidden);
     }

@@ -9,6 +9,7 @@ typedef struct nb_run_progress {
     size_t block, blocks;   /* finished, in all */
     double seconds;         /* since the run began */
     double loss;            /* mean of the block's relative layer errors; < 0 where there is none */
+    double learned_before, learned_after; /* learned rounding: error of the block's output; < 0 where there is none */
     bool resumed;           /* this block came from the journal */
 } nb_run_progress;
 

@@ -11,6 +11,7 @@
 #include "host/base/str.h"
 #include "host/model/forward.h"
 #include "host/quant/awq.h"
+#include "host/run/learn.h"
 
 /* ---- overrides ---- */
 
@@ -149,7 +150,7 @@ static void plan_item(const nb_hparams *hp, const nb_run_options *o, size_t laye
 /* The largest of 128, 64, 32 that divides each K that has no group size of its own; 0 where none does. */
 static int64_t auto_group(const nb_plan *plan) {
     static const size_t sizes[] = {128, 64, 32};
-    for (size_t s = 0; s < 3; s++) {
+    for (size_t s = plan->gguf ? 2 : 0; s < 3; s++) { /* in a GGUF a larger group saves nothing */
         bool fits = true;
         for (size_t i = 0; i < plan->count; i++) {
             const nb_plan_item *it = &plan->items[i];
@@ -181,6 +182,17 @@ static nb_status check_group(const nb_plan_item *it, bool ragged, nb_err *err) {
                       it->group_size, it->k, fits);
 }
 
+static nb_status settle_scheme(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    plan->scheme = nb_scheme_by_name(o->format);
+    if (!plan->scheme)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written", o->format);
+    plan->gguf = !strcmp(plan->scheme->name, "gguf");
+    plan->embed_type = o->embeddings && !strcmp(o->embeddings, "f16") ? NB_F16 : NB_Q8_0;
+    if (o->embeddings && !plan->gguf)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--embeddings", "belongs to --format gguf");
+    return NB_OK;
+}
+
 static nb_status settle_groups(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     plan->group_size = o->group_size ? o->group_size : auto_group(plan);
     if (plan->group_size == 0)
@@ -208,9 +220,6 @@ static nb_status check_overrides(const nb_run_options *o, nb_err *err) {
 /* ---- format ---- */
 
 static nb_status settle_format(nb_plan *plan, const nb_run_options *o, nb_err *err) {
-    plan->scheme = nb_scheme_by_name(o->format);
-    if (!plan->scheme)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written", o->format);
     nb_scheme_config *c = &plan->config;
     const char *version = o->checkpoint_format ? o->checkpoint_format : o->symmetric ? "gptq" : "gptq_v2";
     bool gptq = !strcmp(plan->scheme->name, "gptq");
@@ -236,9 +245,14 @@ static nb_status settle_format(nb_plan *plan, const nb_run_options *o, nb_err *e
 
 /* ---- costs ---- */
 
-/* Bytes that a tensor takes in the output: plain floats as they are, block types as F16. */
-static uint64_t written_bytes(const nb_view *v) {
+/* Bytes that a tensor takes in the output: plain floats as they are, block types as F16; in a GGUF tables by their type, and
+ * linears that are left alone as they are. */
+static uint64_t written_bytes(const nb_plan *plan, const nb_view *v, bool linear) {
     uint64_t count = nb_view_count(v);
+    if (plan->gguf && linear)
+        return v->bytes;
+    if (plan->gguf)
+        return v->ndim < 2 ? 4 * count : plan->embed_type == NB_Q8_0 ? count / 32 * 34 : 2 * count;
     bool plain = nb_dtype_get(v->dtype)->block_elems == 1;
     return plain ? v->bytes : 2 * count;
 }
@@ -247,13 +261,13 @@ static nb_status plan_sizes(nb_plan *plan, const nb_model *model, nb_err *err) {
     const nb_ckpt *ckpt = nb_model_ckpt(model);
     uint64_t all = 0, linears = 0, skipped = 0;
     for (size_t i = 0; i < nb_ckpt_count(ckpt); i++)
-        all += written_bytes(nb_ckpt_tensor(ckpt, i));
+        all += written_bytes(plan, nb_ckpt_tensor(ckpt, i), false);
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
         const nb_view *v = nb_model_linear_view(model, it->layer, it->lin);
-        linears += v ? written_bytes(v) : 0;
+        linears += v ? written_bytes(plan, v, false) : 0;
         if (it->skip) {
-            skipped += v ? written_bytes(v) : 0;
+            skipped += v ? written_bytes(plan, v, true) : 0;
             continue;
         }
         nb_packed_tensor shapes[NB_SCHEME_MAX_TENSORS];
@@ -266,6 +280,15 @@ static nb_status plan_sizes(nb_plan *plan, const nb_model *model, nb_err *err) {
     plan->other_bytes = all - linears + skipped;
     plan->bits_per_weight = plan->weights ? 8.0 * (double)plan->packed_bytes / (double)plan->weights : 0.0;
     return NB_OK;
+}
+
+/* Learned rounding keeps the block's input, and the original's stream where asymmetric calibration does not already. */
+static uint64_t plan_learn_memory(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o) {
+    size_t groups[NB_LIN_COUNT] = {0}, tokens = o->samples * o->seq_len;
+    for (size_t i = 0; i < nb_min(plan->count, NB_LIN_COUNT); i++)
+        groups[plan->items[i].lin] = plan->items[i].group_size;
+    uint64_t bytes = nb_learn_bytes(hp, groups, nb_min(o->batch, o->samples), o->seq_len) + 4 * (uint64_t)tokens * hp->hidden;
+    return plan->asym > 0 ? bytes : bytes + 4 * (uint64_t)tokens * hp->hidden + nb_forward_stage_bytes(hp, tokens);
 }
 
 /* Multiply-adds count two. Forward: each linear once over all tokens; Hessian: half of 2 T K^2 for each tap; solve: N K^2 for
@@ -287,8 +310,10 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
         if (o->descent && !it->skip && plan->method->needs_hessian) /* a gradient, and half of one inside a sweep */
             plan->flop += (double)o->descent * 3.0 * n * k * k;
-        if (plan->smooth && hp->family->lins[it->lin].norm_fold)
+        if (plan->smooth)
             plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
+        if (plan->learn) /* forward, and back by inputs and by weights */
+            plan->flop += 6.0 * (double)o->iterations * (double)o->batch * (double)o->seq_len * n * k + 4.0 * tokens * n * k;
         if (plan->asym > 0) /* a second stream, the cross term once a tap, four products a linear */
             plan->flop += 2.0 * tokens * n * k + 8.0 * n * k * k + (n < k ? 0.0 : 2.0 * tokens * k * k / 2.0);
     }
@@ -302,6 +327,8 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 25 * (uint64_t)max_weight;
     if (o->descent)
         plan->peak_memory += 9 * (uint64_t)max_weight;
+    if (plan->learn)
+        plan->peak_memory += plan_learn_memory(plan, hp, o);
     if (plan->asym > 0)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
@@ -318,6 +345,8 @@ static bool usual_group(const nb_plan_item *it) {
 static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     nb_str s = {0};
     nb_status status = NB_OK;
+    if (plan->gguf)
+        return NB_OK; /* llama.cpp takes all that the format accepts */
     size_t ragged = 0, odd_n = 0, odd_k = 0, mixed = 0, unusual = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
@@ -354,18 +383,35 @@ out:
     return status;
 }
 
-static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *err) {
-    const char *name = o->method;
-    plan->method_name = name;
+/* "awq+gptq+autoround" is what comes first, the method, what comes last; each but one may be absent. */
+static nb_status split_method(nb_plan *plan, const char *name, nb_err *err) {
+    static const char last[] = "autoround";
+    char base[32];
+    size_t len = strlen(name), tail = sizeof last - 1;
     plan->smooth = !strcmp(name, "awq") || nb_starts_with(name, "awq+");
-    if (plan->smooth)
-        name = name[3] ? name + 4 : "rtn";
-    plan->method = nb_quantizer_by_name(name);
-    if (!plan->method)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
-    if (!strcmp(name, "hqq") && o->symmetric)
+    const char *at = name + (!plan->smooth ? 0 : name[3] ? 4 : 3);
+    plan->learn = len >= tail && !strcmp(name + len - tail, last) && (name + len - tail == at || name[len - tail - 1] == '+');
+    size_t rest = plan->learn ? (size_t)(name + len - tail - at) : strlen(at);
+    if (plan->learn && rest > 0)
+        rest--; /* the + */
+    if (rest >= sizeof base)
+        rest = sizeof base - 1;
+    memcpy(base, at, rest);
+    base[rest] = 0;
+    plan->method = nb_quantizer_by_name(rest == 0 && (plan->smooth || plan->learn) ? "rtn" : base);
+    return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", name);
+}
+
+static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *err) {
+    plan->method_name = o->method;
+    NB_TRY(split_method(plan, o->method, err));
+    if (!strcmp(plan->method->name, "hqq") && o->symmetric)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "hqq moves zero points, which --sym has not; add --asym");
-    plan->needs_data = plan->smooth || plan->method->needs_hessian;
+    if (plan->smooth && plan->learn)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "awq and autoround do not go together");
+    if (plan->learn && plan->method->needs_hessian && o->order == NB_ORDER_ACT)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with autoround; group-aware does");
+    plan->needs_data = plan->smooth || plan->learn || plan->method->needs_hessian;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
     plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;
@@ -385,6 +431,7 @@ nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *
     for (size_t i = 0; i < plan.count; i++)
         plan_item(hp, o, i / NB_LIN_COUNT, (nb_lin)(i % NB_LIN_COUNT), &plan.items[i]);
     NB_GO(check_overrides(o, err));
+    NB_GO(settle_scheme(&plan, o, err));
     NB_GO(settle_groups(&plan, o, err));
     NB_GO(settle_format(&plan, o, err));
     NB_GO(plan_sizes(&plan, model, err));

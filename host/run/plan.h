@@ -25,8 +25,9 @@ void nb_override_free(nb_override *o);
 /* What the user asked for. Strings are borrowed. */
 typedef struct nb_run_options {
     const char *model, *out;
-    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name */
+    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround"; "best" */
     const char *format;      /* a name of nb_schemes */
+    const char *embeddings;  /* GGUF: "q8_0" (or NULL), "f16" */
     const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
     const char *calib;       /* a file, or "self" */
     const char *device;
@@ -40,6 +41,8 @@ typedef struct nb_run_options {
     const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
     double damp;
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
+    size_t iterations, batch; /* learned rounding: steps for a block, windows in a step */
+    double rate;             /* ... length of its first step; 0: 1 / iterations */
     unsigned descent;        /* GPTQ: sweeps of coordinate descent at the end */
     size_t samples, seq_len;
     uint64_t seed;
@@ -66,9 +69,12 @@ typedef struct nb_plan {
     int64_t group_size;  /* the run's own: -1 per channel, else > 0 */
     nb_scheme_config config;
     const nb_scheme *scheme;
+    bool gguf;           /* the output is one GGUF file */
+    nb_dtype embed_type; /* of embeddings and head in it */
     const nb_quantizer *method; /* of "awq+gptq" the second, of "awq" rounding to nearest */
     const char *method_name;    /* as asked for */
     bool smooth;         /* AWQ channel scales first */
+    bool learn;          /* learned rounding of the whole block at last */
     double asym;         /* part of asymmetric calibration; 0 where the method has none */
     bool needs_data;     /* a calibration pass */
     nb_scale_rule scales;
@@ -85,6 +91,10 @@ typedef struct nb_plan {
  * format can hold. */
 nb_status nb_plan_make(const nb_model *model, const nb_run_options *options, nb_plan *out, nb_err *err);
 void nb_plan_free(nb_plan *plan);
+
+/* Where the method is "best", puts in its place what is recommended for these bits and this format, of those whose computing takes
+ * at most `seconds` at `flops` FLOP/s; seconds <= 0: any. */
+nb_status nb_best_options(const nb_model *model, nb_run_options *o, double seconds, double flops, nb_err *err);
 
 /* FLOP/s of the device's dense product right now, by a short measurement; for time estimates. */
 nb_status nb_measure_flops(const char *device, unsigned threads, double *out, nb_err *err);

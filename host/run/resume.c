@@ -12,9 +12,9 @@ static const nb_view *find_in_ckpt(void *ctx, const char *name) {
 static nb_status restore_norm(nb_run *r, nb_block *block, nb_tap tap, const nb_ckpt *part, nb_err *err) {
     char name[176], full[192];
     nb_dtype type;
-    float *norm = NULL;
+    float *norm = NULL, offset;
     size_t k = nb_model_hparams(r->model)->hidden;
-    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, name, sizeof name, &type, err));
+    NB_TRY(nb_norm_in_output(r->model, block->layer, tap, r->plan->gguf, name, sizeof name, &type, &offset, err));
     snprintf(full, sizeof full, "%s.weight", name);
     const nb_view *v = nb_ckpt_find(part, full);
     if (!v)
@@ -23,6 +23,8 @@ static nb_status restore_norm(nb_run *r, nb_block *block, nb_tap tap, const nb_c
         return nb_fail_at(err, NB_E_INPUT, v->path, full, "is not of the shape and type of this run");
     NB_TRY(nb_calloc(k, sizeof *norm, "a norm", &norm, err));
     nb_to_f32(v->dtype, v->data, k, norm);
+    for (size_t i = 0; i < k; i++)
+        norm[i] += offset;
     nb_status status = nb_norm_upload(r->stream, block, tap, k, norm, err);
     nb_free(norm);
     return status;

@@ -4,7 +4,7 @@
 
 #include "host/scheme/scheme.h"
 
-extern const nb_scheme nb__scheme_gptq, nb__scheme_awq;
+extern const nb_scheme nb__scheme_gptq, nb__scheme_awq, nb__scheme_ggml;
 
 /* Bits and group sizes that a GPTQ config may name; NB_E_INPUT otherwise. */
 nb_status nb__gptq_check_bits(int64_t bits, nb_err *err);

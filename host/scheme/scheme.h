@@ -37,6 +37,7 @@ typedef const nb_view *nb_scheme_find_fn(void *ctx, const char *name);
 
 typedef struct nb_scheme {
     const char *name; /* as in --format and quantization_config */
+    bool rounds_offsets; /* of an asymmetric tensor it holds -zero * scale, rounded: read back what was packed */
     /* Is this config of this scheme, and what does it say? NB_E_INPUT for one that is of this scheme but broken. */
     nb_status (*parse)(const json_t *quantization_config, nb_scheme_config *out, bool *mine, nb_err *err);
     /* New object for config.json. */

@@ -4,7 +4,7 @@
 #include "host/base/alloc.h"
 #include "host/scheme/impl.h"
 
-const nb_scheme *const nb_schemes[] = {&nb__scheme_gptq, &nb__scheme_awq, NULL};
+const nb_scheme *const nb_schemes[] = {&nb__scheme_gptq, &nb__scheme_awq, &nb__scheme_ggml, NULL};
 
 const nb_scheme *nb_scheme_by_name(const char *name) {
     for (size_t i = 0; nb_schemes[i]; i++)

@@ -66,6 +66,8 @@ nb_status nb__dec_add_spm(nb__dec *dec, bool strip, nb_err *err);
 /* Sets the pre-tokenizer, the normalizer and ignore_merges that tokenizer.ggml.pre names. */
 nb_status nb__preset_apply(nb_tokenizer *tok, const char *pre, bool *ignore_merges, nb_err *err);
 /* The same pipeline as tokenizer.json states it: a normalizer (or null) and a Sequence without its ByteLevel step. */
+/* The first name that stands for a tokenizer.json's normalizer and pre-tokenizer. */
+nb_status nb__preset_detect(const json_t *normalizer, const json_t *pre_tokenizer, bool ignore_merges, const char **out, nb_err *err);
 nb_status nb__preset_export(const char *pre, json_t **normalizer, json_t **pre_tokenizer, bool *ignore_merges, nb_err *err);
 
 #define NB_MARK "\xE2\x96\x81" /* U+2581, the blank of SentencePiece */

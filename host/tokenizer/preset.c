@@ -108,3 +108,65 @@ nb_status nb__preset_export(const char *pre, json_t **normalizer, json_t **pre_t
     *ignore_merges = p->ignore_merges;
     return NB_OK;
 }
+
+/* ---- the other way ---- */
+
+typedef struct pipeline {
+    const char *patterns[8];
+    size_t count;
+    bool digits, nfc, unknown;
+} pipeline;
+
+static void add_pattern(pipeline *p, const char *pattern) {
+    p->unknown = p->unknown || !pattern || p->count == sizeof p->patterns / sizeof *p->patterns;
+    if (!p->unknown)
+        p->patterns[p->count++] = pattern;
+}
+
+/* A step of a pre-tokenizer, or a sequence of them. */
+static void add_step(pipeline *p, const json_t *step) {
+    const char *type = json_string_value(json_object_get(step, "type"));
+    const json_t *list = json_object_get(step, "pretokenizers");
+    if (type && !strcmp(type, "Sequence")) {
+        for (size_t i = 0; i < json_array_size(list); i++)
+            add_step(p, json_array_get(list, i));
+    } else if (type && !strcmp(type, "Split")) {
+        const char *behavior = json_string_value(json_object_get(step, "behavior"));
+        p->unknown = p->unknown || !behavior || strcmp(behavior, "Isolated") != 0 || json_is_true(json_object_get(step, "invert"));
+        add_pattern(p, json_string_value(json_object_get(json_object_get(step, "pattern"), "Regex")));
+    } else if (type && !strcmp(type, "Digits")) {
+        p->unknown = p->unknown || p->count || !json_is_true(json_object_get(step, "individual_digits"));
+        p->digits = true;
+    } else if (type && !strcmp(type, "ByteLevel")) {
+        p->unknown = p->unknown || json_is_true(json_object_get(step, "add_prefix_space"));
+        if (!json_is_false(json_object_get(step, "use_regex")))
+            add_pattern(p, NB_PATTERN_GPT2);
+    } else {
+        p->unknown = true;
+    }
+}
+
+static bool is_preset(const pipeline *p, const preset *q, bool ignore_merges) {
+    enum { MOST = sizeof q->patterns / sizeof *q->patterns };
+    if (p->unknown || p->digits != q->digits || p->nfc != q->nfc || ignore_merges != q->ignore_merges || p->count > MOST)
+        return false;
+    for (size_t i = 0; i < p->count; i++)
+        if (!q->patterns[i] || strcmp(p->patterns[i], q->patterns[i]) != 0)
+            return false;
+    return p->count == MOST || !q->patterns[p->count];
+}
+
+nb_status nb__preset_detect(const json_t *normalizer, const json_t *pre_tokenizer, bool ignore_merges, const char **out,
+                            nb_err *err) {
+    pipeline p = {0};
+    const char *norm = json_string_value(json_object_get(normalizer, "type"));
+    p.nfc = norm && !strcmp(norm, "NFC");
+    p.unknown = normalizer && !json_is_null(normalizer) && !p.nfc;
+    add_step(&p, pre_tokenizer);
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+        if (is_preset(&p, &presets[i], ignore_merges)) {
+            *out = presets[i].name;
+            return NB_OK;
+        }
+    return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "pre_tokenizer", "is none that tokenizer.ggml.pre has a name for");
+}

@@ -25,7 +25,7 @@ typedef enum nb_scale_rule {
 /* How to quantize. Set it up with nb_quantize_options_init, then change fields. */
 typedef struct nb_quantize_options {
     size_t size;              /* sizeof(nb_quantize_options) as the caller was compiled */
-    const char *method;       /* "gptq" or "rtn" */
+    const char *method;       /* "gptq"; "rtn", rounding to nearest; "hqq", half-quadratic; "autoround", learned rounding */
     const char *device;       /* "cpu", "auto", "cuda", "cuda:1", "opencl", ... */
     unsigned threads;         /* CPU: workers; 0 = one per processor. Results do not depend on it */
     unsigned bits;            /* 2..8 */
@@ -37,6 +37,11 @@ typedef struct nb_quantize_options {
     double damp_step;         /* while H + damping is not positive definite: damp + step, damp + 10 step, ... */
     double damp_max;          /* ... up to this */
     nb_scale_rule scales;     /* NB_SCALES_MINMAX unless set; with a Hessian NB_SCALES_SEARCH is better */
+    double asym_calib;        /* gptq: part of asymmetric calibration, 0 (none, unless set) to 1; needs cross or x_original */
+    unsigned descent;         /* gptq: sweeps of coordinate descent at the end, which never raise a row's error; 0 unless set */
+    int float_zeros;          /* hqq: zero points need not be whole; 0 unless set */
+    unsigned iterations;      /* autoround: steps */
+    double rate;              /* autoround: length of the first step, which falls to 0; 0: 1 / iterations */
 } nb_quantize_options;
 
 /* What to quantize. Zero-initialise, then set size and fields. All is only read. */
@@ -48,6 +53,9 @@ typedef struct nb_quantize_input {
     const float *hessian; /* gptq: [k,k], X^T X * 2 / rows of calibration inputs X, symmetric; NULL where x is given */
     const float *x;       /* gptq: [rows,k] calibration inputs themselves, row-major without gaps; NULL where hessian is */
     size_t rows;
+    const float *cross;      /* optional, with hessian: [k,k], Xo^T X * 2 / rows, Xo the inputs that the same rows had in the
+                                original model; for asym_calib (arXiv 2504.02692) */
+    const float *x_original; /* optional, with x: Xo itself, [rows,k] */
 } nb_quantize_input;
 
 /* Where the result goes: the caller's memory. Zero-initialise, then set size and pointers. */
@@ -62,14 +70,15 @@ typedef struct nb_quantize_output {
     double damp_used;   /* gptq: after raising */
     unsigned damp_raised; /* how often it was raised; say so to the user */
     size_t dead_columns;  /* gptq: columns with H[j][j] = 0; their codes are their zero points */
-    double loss;        /* gptq: tr(E H E^T) / (n k), E = weight - dequantized; rtn: mean squared error */
+    double loss;        /* gptq, autoround: tr(E H E^T) / (n k), E = weight - dequantized (target - dequantized with
+                           asym_calib); rtn, hqq: mean squared error */
 } nb_quantize_output;
 
 /* Defaults: gptq on the CPU, all processors, 4 bits, groups of 128, asymmetric, F16 scales, NB_ORDER_GROUP_AWARE, damping
- * 0.01, step 0.01, up to 1. size is sizeof(nb_quantize_options). */
+ * 0.01, step 0.01, up to 1; 200 iterations. size is sizeof(nb_quantize_options). */
 NB_API nb_status nb_quantize_options_init(nb_quantize_options *options, size_t size);
 
-/* Quantizes one weight matrix: GPTQ (arXiv 2210.17323) or rounding to nearest.
+/* Quantizes one weight matrix.
  *
  * Thread-safe; keeps no state. On failure what output points to is unspecified, its report fields are as they were, and
  * err (may be NULL) says why: NB_E_USAGE a setting, size or missing pointer; NB_E_INPUT NaN or infinity in weight, hessian
@@ -78,6 +87,13 @@ NB_API nb_status nb_quantize_options_init(nb_quantize_options *options, size_t s
  * Needs about 4 (2 n k + 2 k^2) bytes of device memory beside the arguments. */
 NB_API nb_status nb_quantize_matrix(const nb_quantize_options *options, const nb_quantize_input *input,
                                     nb_quantize_output *output, nb_err *err);
+
+/* Channel scales for linears with one input (AWQ, arXiv 2306.00978): quantize weight * s (columns) in place of weight, and divide
+ * the input by s where it is made. s [k] has the least error of s = (mean |x|)^alpha, alpha = 0, 0.1, ... 0.7, after rounding to
+ * nearest; it is all 1 where nothing is gained. All inputs have the same k; statistics are those of the first, whose x or
+ * hessian must be there (from a Hessian, the root of its diagonal stands for mean |x|). *alpha may be NULL. */
+NB_API nb_status nb_quantize_channels(const nb_quantize_options *options, const nb_quantize_input *inputs, size_t count, float *s,
+                                      double *alpha, nb_err *err);
 
 #ifdef __cplusplus
 }

@@ -160,6 +160,37 @@ NB_BODY void block_body(const run *r, size_t task, unsigned worker, const size_t
 
 /* ---- one query, one head ---- */
 
+/* out[d] += sum_i s[i] v[i][d], in rising i. */
+NB_BODY void add_values(const float *s, const float *v, size_t keys, size_t ld, size_t hd, float *restrict out) {
+    size_t i = 0;
+    for (; i + 4 <= keys; i += 4) {
+        const float *a = v + i * ld, *b = a + ld, *c = b + ld, *e = c + ld;
+        float sa = s[i], sb = s[i + 1], sc = s[i + 2], se = s[i + 3];
+        for (size_t d = 0; d < hd; d++)
+            out[d] = (((out[d] + sa * a[d]) + sb * b[d]) + sc * c[d]) + se * e[d];
+    }
+    for (; i < keys; i++)
+        for (size_t d = 0; d < hd; d++)
+            out[d] += s[i] * v[i * ld + d];
+}
+
+/* s[i] = exp(s[i] - max); returns their sum. */
+NB_BODY float exponentials(float *restrict s, size_t keys, float max) {
+    enum { LANES = 16 };
+    float part[LANES] = {0}, sum = 0.0f;
+    size_t i = 0;
+    for (; i + LANES <= keys; i += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            s[i + l] = nb__exp(s[i + l] - max);
+            part[l] += s[i + l];
+        }
+    for (; i < keys; i++)
+        sum += s[i] = nb__exp(s[i] - max);
+    for (size_t l = 0; l < LANES; l++)
+        sum += part[l];
+    return sum;
+}
+
 NB_BODY void query_body(const run *r, size_t task, unsigned worker) {
     const struct nb_attention_args *a = r->a;
     size_t hd = a->head_dim, row = task / a->heads, head = task % a->heads, seq = row / a->length;
@@ -173,17 +204,9 @@ NB_BODY void query_body(const run *r, size_t task, unsigned worker) {
         s[i] = a->scale * r->isa->dot(q, k + i * a->ldkv, hd);
         max = s[i] > max ? s[i] : max;
     }
-    for (size_t i = 0; i < keys; i++)
-        s[i] = nb__exp(s[i] - max);
-    float sum = 0.0f;
-    for (size_t i = 0; i < keys; i++)
-        sum += s[i];
+    float sum = exponentials(s, keys, max);
     memset(out, 0, hd * sizeof *out);
-    for (size_t i = 0; i < keys; i++) {
-        const float *vi = v + i * a->ldkv;
-        for (size_t d = 0; d < hd; d++)
-            out[d] += s[i] * vi[d];
-    }
+    add_values(s, v, keys, a->ldkv, hd, out);
     for (size_t d = 0; d < hd; d++)
         out[d] /= sum;
 }

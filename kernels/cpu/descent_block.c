@@ -82,7 +82,9 @@ NB_BODY void step_scale(row *r, size_t group, size_t j0, size_t j1) {
     float slope = dot(r->c, r->g, j0, j1), curve = dot(r->c, r->v, j0, j1);
     if (!(curve > 0.0f))
         return;
-    float scale = nb__cpu_round_scale(r->scales[group] + slope / curve, r->a->scale_type), d = scale - r->scales[group];
+    float sign = r->scales[group] < 0.0f ? -1.0f : 1.0f; /* it stays on its side of zero */
+    float scale = sign * nb__cpu_round_scale(sign * (r->scales[group] + slope / curve), r->a->scale_type);
+    float d = scale - r->scales[group];
     if (!(d * (d * curve - 2.0f * slope) < 0.0f))
         return;
     r->scales[group] = scale;

@@ -102,7 +102,7 @@ static void search_params(rows *r, size_t c, size_t end) {
     size_t first = a->first + c, block_end = a->first + a->cols, count = end - first;
     float *h = r->room, *group = r->room + a->k;
     nb__search_group g = {.w = r->tile + c * LANES, .h = h, .count = count, .bits = a->bits, .symmetric = a->symmetric,
-                          .scale_type = a->scale_type};
+                          .either_sign = a->either_sign, .scale_type = a->scale_type};
     for (size_t j = 0; j < count; j++)
         h[j] = nb_host_f32(a->h)[perm[first + j] * (a->ldh + 1)];
     if (end > block_end) {

@@ -26,7 +26,8 @@ static void search_task(void *arg, size_t task, unsigned worker) {
     size_t groups = nb_ceil_div(a->k, a->group), i0 = task * LANES, lanes = nb_min(LANES, a->n - i0);
     float *tile = nb_pool_scratch(r->pool, worker, 0), *h = tile + nb_min(a->group, a->k) * LANES;
     float scale[LANES], zero[LANES];
-    nb__search_group g = {.w = tile, .h = h, .bits = a->bits, .symmetric = a->symmetric, .scale_type = a->scale_type};
+    nb__search_group g = {.w = tile, .h = h, .bits = a->bits, .symmetric = a->symmetric, .either_sign = a->either_sign,
+                         .scale_type = a->scale_type};
     for (size_t at = 0; at < groups; at++) {
         size_t first = at * a->group;
         g.count = nb_min(a->group, a->k - first);

@@ -46,14 +46,19 @@ static void dot_task(void *arg, size_t task, unsigned worker) {
     const float *x = nb_host_f32(a->x), *bias = nb_host_f32(a->bias);
     float *y = nb_host_f32(a->y);
     size_t last = nb_min((task + 1) * DOT_OUTPUTS, a->n);
+    bool halves = a->w_type == NB_F16 && r->isa->dot_f16;
     for (size_t j = task * DOT_OUTPUTS; j < last; j++) {
+        const unsigned char *stored = r->w.w + j * r->w.row_bytes;
         const float *w = row;
-        if (a->w_type == NB_F32 && (uintptr_t)r->w.w % sizeof(float) == 0)
-            w = (const float *)(const void *)(r->w.w + j * r->w.row_bytes);
+        if (halves)
+            w = NULL;
+        else if (a->w_type == NB_F32 && (uintptr_t)r->w.w % sizeof(float) == 0)
+            w = (const float *)(const void *)stored;
         else
-            nb_to_f32(a->w_type, r->w.w + j * r->w.row_bytes, a->k, row);
+            nb_to_f32(a->w_type, stored, a->k, row);
         for (size_t i = 0; i < a->m; i++) {
-            float v = r->isa->dot(x + i * a->ldx, w, a->k) + (bias ? bias[j] : 0.0f);
+            const float *xi = x + i * a->ldx;
+            float v = (w ? r->isa->dot(xi, w, a->k) : r->isa->dot_f16(xi, stored, a->k)) + (bias ? bias[j] : 0.0f);
             y[i * a->ldy + j] = a->accumulate ? y[i * a->ldy + j] + v : v;
         }
     }

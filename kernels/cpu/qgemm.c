@@ -8,7 +8,7 @@
 /* Rows handled in one pass (this bounds the workspace), columns of a tile between two visits to the
  * next rows of X (B panels of 16 KiB and a row panel of 8 KiB stay in L1), and bytes of weights
  * that make a GEMV task worth its start. */
-enum { PASS_ROWS = 512, CHUNK_COLUMNS = 1024, TASK_BYTES = 256 << 10 };
+enum { PASS_ROWS = 512, CHUNK_COLUMNS = 1024, TASKS = 16, MIN_TASK_BYTES = 16 << 10, MAX_TASK_BYTES = 256 << 10 };
 
 typedef struct run {
     const struct nb_qgemm_args *a;
@@ -152,6 +152,17 @@ static void store_16(const struct nb_qgemm_args *a, size_t at, float v) {
     *y = a->y_type == NB_F16 ? nb_f32_to_f16(v) : nb_f32_to_bf16(v);
 }
 
+static void store_row(float *y, const float *c, const float *bias, size_t cols, bool accumulate) {
+    if (accumulate)
+        for (size_t j = 0; j < cols; j++)
+            y[j] += c[j] + (bias ? bias[j] : 0.0f);
+    else if (bias)
+        for (size_t j = 0; j < cols; j++)
+            y[j] = c[j] + bias[j];
+    else
+        memcpy(y, c, cols * sizeof *y);
+}
+
 /* Rows [row, row + rows) of this pass and columns [col, col + cols) of Y from c. */
 static void store(const run *r, size_t row, size_t rows, size_t col, size_t cols, const float *c,
                   size_t ldc) {
@@ -159,14 +170,12 @@ static void store(const run *r, size_t row, size_t rows, size_t col, size_t cols
     const float *bias = nb_host_f32(a->bias);
     for (size_t i = 0; i < rows; i++, c += ldc) {
         size_t at = (r->row0 + row + i) * a->ldy + col;
-        float *y = nb_host_f32(a->y) + at;
-        for (size_t j = 0; j < cols; j++) {
-            float v = c[j] + (bias ? bias[col + j] : 0.0f);
-            if (a->y_type != NB_F32)
-                store_16(a, at + j, v);
-            else
-                y[j] = a->accumulate ? y[j] + v : v;
+        if (a->y_type == NB_F32) {
+            store_row(nb_host_f32(a->y) + at, c, bias ? bias + col : NULL, cols, a->accumulate);
+            continue;
         }
+        for (size_t j = 0; j < cols; j++)
+            store_16(a, at + j, c[j] + (bias ? bias[col + j] : 0.0f));
     }
 }
 
@@ -199,15 +208,21 @@ static nb__qtile make_tile(const run *r, size_t panel, size_t row_panel) {
 static void gemv_task(void *arg, size_t task, unsigned worker) {
     const run *r = arg;
     (void)worker;
-    float c[NB_QMR * NB_PANEL];
-    nb__qtile_fn *fn = r->isa->one[log2_rows(r->mr)][nb__bits_index(r->a->w.bits)];
-    size_t last = nb_min((task + 1) * r->panels_per_task, r->l.panels);
-    for (size_t p = task * r->panels_per_task; p < last; p++) {
+    float c[NB_QMR * NB_PANEL]; /* NB_QNV is less than NB_QMR */
+    size_t bits = nb__bits_index(r->a->w.bits);
+    nb__qtile_fn *one = r->isa->one[log2_rows(r->mr)][bits], *many = r->mr == 1 ? r->isa->gemv[bits] : NULL;
+    size_t last = nb_min((task + 1) * r->panels_per_task, r->l.panels), step;
+    for (size_t p = task * r->panels_per_task; p < last; p += step) {
         nb__qtile t = make_tile(r, p, 0);
+        step = many && last - p >= NB_QNV ? NB_QNV : 1;
         t.c = c;
         t.ldc = NB_PANEL;
-        fn(&t);
-        store(r, 0, r->rows, p * NB_PANEL, nb_min(NB_PANEL, r->a->w.n - p * NB_PANEL), c, NB_PANEL);
+        if (step == 1)
+            one(&t);
+        else
+            many(&t);
+        size_t col = p * NB_PANEL;
+        store(r, 0, r->rows, col, nb_min(step * NB_PANEL, r->a->w.n - col), c, NB_PANEL);
     }
 }
 
@@ -257,6 +272,12 @@ static size_t chunk_blocks(const nb__qlayout *l) {
     return l->group_blocks < chunk ? chunk / l->group_blocks * l->group_blocks : chunk;
 }
 
+/* A small weight is cut into enough parts for several workers. */
+static size_t panels_per_task(const nb__qlayout *l) {
+    size_t bytes = nb_max(nb_min(l->panels * l->panel_bytes / TASKS, MAX_TASK_BYTES), MIN_TASK_BYTES);
+    return nb_max(bytes / l->panel_bytes / NB_QNV, 1) * NB_QNV;
+}
+
 nb_status nb__qgemm_run(nb_pool *pool, const nb__qisa *isa, const struct nb_qgemm_args *a, bool i8,
                         nb_err *err) {
     run r = {.a = a, .isa = isa, .i8 = i8};
@@ -274,7 +295,7 @@ nb_status nb__qgemm_run(nb_pool *pool, const nb__qisa *isa, const struct nb_qgem
     unsigned char *work = nb_host(a->workspace), *data = nb_host(a->w.data);
     r.map = a->w.act_order ? (const uint32_t *)(const void *)data : NULL;
     r.panels = data + r.l.map_bytes;
-    r.panels_per_task = nb_max(TASK_BYTES / r.l.panel_bytes, 1);
+    r.panels_per_task = panels_per_task(&r.l);
     r.chunk_blocks = chunk_blocks(&r.l);
     r.x = work;
     r.step = (float *)(void *)(work + s.x);

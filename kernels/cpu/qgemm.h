@@ -11,7 +11,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/qlayout.h"
 
-enum { NB_QMR = 8, NB_QNR = 2 };
+enum { NB_QMR = 8, NB_QNR = 2, NB_QNV = 3 };
 
 /* One tile: c[r][16 * panel + row] += or = sum over blocks [blk0, blk1). */
 typedef struct nb__qtile {
@@ -40,6 +40,8 @@ typedef void nb__qtile_fn(const nb__qtile *t);
 typedef struct nb__qisa {
     nb__qtile_fn *one[4][4];
     nb__qtile_fn *two[4];
+    /* One row of X by NB_QNV panels, which share what is read of X; NULL where that gains nothing. */
+    nb__qtile_fn *gemv[4];
     /* Rounds one block of `block` activations to 8 bits (below); NULL in a table for f32. */
     void (*quantize)(const float *x, size_t block, size_t mr, int8_t *q, float *step,
                      int32_t *minus_sum);
@@ -50,7 +52,7 @@ static inline size_t nb__bits_index(unsigned bits) {
 }
 
 extern const nb__qisa nb__qgemm_plain, nb__qgemm_avx2, nb__qgemm_avx512, nb__qgemm_neon;
-extern const nb__qisa nb__qgemm_i8_plain, nb__qgemm_i8_avx_vnni, nb__qgemm_i8_avx512_vnni,
+extern const nb__qisa nb__qgemm_i8_plain, nb__qgemm_i8_avx2, nb__qgemm_i8_avx_vnni, nb__qgemm_i8_avx512_vnni,
     nb__qgemm_i8_dotprod;
 
 /* Bytes of workspace for m rows on `workers` threads; false where that overflows or w is out of its

@@ -1,4 +1,4 @@
-/* Tiles in AVX2: a panel is two vectors of 8 rows. f32 with FMA; 8 bits with AVX-VNNI. Eight rows
+/* Tiles in AVX2: a panel is two vectors of 8 rows. f32 with FMA; 8 bits with AVX-VNNI or without. Eight rows
  * of X are done as two times four, as there are 16 registers. */
 #include "kernels/cpu/qgemm.h"
 
@@ -162,8 +162,8 @@ INLINE NB_TARGET_AVX2 void tile_f32(const nb__qtile *t, unsigned bits, size_t bl
 
 /* ---- 8 bits ---- */
 
-/* acc[row][half] += codes * x of one block, in integers. */
-INLINE NB_TARGET_AVX_VNNI void block_i8(const unsigned char *p, const int8_t *x, size_t block,
+/* acc[row][half] += codes * x of one block, in integers: by the dot product of bytes. */
+INLINE NB_TARGET_AVX_VNNI void block_vnni(const unsigned char *p, const int8_t *x, size_t block,
                                         unsigned bits, size_t stride, size_t rows, __m256i *acc) {
     size_t units = units_of_step(bits), bytes = bits == 3 ? 192 : 64;
     for (size_t s = 0; s < block / (4 * units); s++)
@@ -182,50 +182,75 @@ INLINE NB_TARGET_AVX_VNNI void block_i8(const unsigned char *p, const int8_t *x,
     }
 }
 
-INLINE NB_TARGET_AVX_VNNI void tile_i8(const nb__qtile *t, unsigned bits, size_t block,
-                                       size_t stride, size_t first, size_t rows) {
-    size_t block_bytes = 2 * block * bits;
-    __m256 y[MAX_ROWS * HALVES];
-    __m256i acc[MAX_ROWS * HALVES];
+#define I8_NAME(part) part##_vnni
+#define I8_TARGET     NB_TARGET_AVX_VNNI
+#include "kernels/cpu/qgemm_avx2_i8.h"
+
+/* Without it, codes of up to 4 bits: products of bytes in pairs, in 16 bits. A pair is at most 2 * 15 * 127 = 3810, and the 8 units
+ * of a block of 32 columns 30480: nothing saturates, and one widening for each block is enough. */
+INLINE NB_TARGET_AVX2 void block_small(const unsigned char *p, const int8_t *x, size_t block,
+                                       unsigned bits, size_t stride, size_t rows, __m256i *acc) {
+    size_t units = units_of_step(bits), bytes = bits == 3 ? 192 : 64;
+    __m256i sum[MAX_ROWS * HALVES], one = _mm256_set1_epi16(1);
     NB_UNROLL
     for (size_t i = 0; i < rows * HALVES; i++)
-        y[i] = _mm256_setzero_ps();
-    for (size_t blk = t->blk0; blk < t->blk1;) {
-        size_t g = blk / t->l->group_blocks, end = nb_min((g + 1) * t->l->group_blocks, t->blk1);
-        __m256 scale[HALVES];
-        __m256i zero[HALVES];
+        sum[i] = _mm256_setzero_si256();
+    for (size_t s = 0; s < block / (4 * units); s++)
         NB_UNROLL
-        for (size_t h = 0; h < HALVES; h++) {
-            scale[h] = load_scales(t, g, h);
-            zero[h] = load_zeros(t, g, h);
-        }
-        if (t->offsets && blk == g * t->l->group_blocks)
-            add_offsets(t, stride, first, rows, g, y);
-        for (; blk < end; blk++) {
-            const unsigned char *p = t->panel + blk * block_bytes;
-            for (size_t i = 0; stride == 1 && i < block_bytes; i += 64)
-                _mm_prefetch((const void *)(p + AHEAD + i), _MM_HINT_T0);
-            /* -zero * sum(x): both fit 16 bits, and zero's lane has an empty high half. */
-            NB_UNROLL
-            for (size_t r = 0; r < rows; r++)
-                NB_UNROLL
-            for (size_t h = 0; h < HALVES; h++)
-                acc[r * HALVES + h] = _mm256_dpwssd_avx_epi32(
-                    _mm256_setzero_si256(), zero[h],
-                    _mm256_set1_epi32(t->minus_sum[blk * stride + first + r]));
-            block_i8(p, (const int8_t *)t->x + blk * block * stride + 4 * first, block, bits,
-                     stride, rows, acc);
-            NB_UNROLL
-            for (size_t r = 0; r < rows; r++)
-                NB_UNROLL
-            for (size_t h = 0; h < HALVES; h++)
-                y[r * HALVES + h] = _mm256_fmadd_ps(
-                    _mm256_mul_ps(_mm256_cvtepi32_ps(acc[r * HALVES + h]), scale[h]),
-                    _mm256_set1_ps(t->step[blk * stride + first + r]), y[r * HALVES + h]);
+    for (size_t i = 0; i < units; i++) {
+        const int8_t *xu = x + (s * units + i) * 4 * stride;
+        __m256i w0 = unit_of(p + s * bytes, bits, i, 0), w1 = unit_of(p + s * bytes, bits, i, 1);
+        NB_UNROLL
+        for (size_t r = 0; r < rows; r++) {
+            int32_t four;
+            memcpy(&four, xu + 4 * r, sizeof four);
+            __m256i xr = _mm256_set1_epi32(four), *to = sum + r * HALVES;
+            to[0] = _mm256_add_epi16(to[0], _mm256_maddubs_epi16(w0, xr));
+            to[1] = _mm256_add_epi16(to[1], _mm256_maddubs_epi16(w1, xr));
         }
     }
-    store_tile(t, first, rows, y);
+    NB_UNROLL
+    for (size_t i = 0; i < rows * HALVES; i++)
+        acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(sum[i], one));
 }
+
+/* 8 bits: pairs of bytes could reach 2 * 255 * 127, past 16 bits, so codes and activations are widened first, those of even
+ * columns and those of odd ones. */
+INLINE NB_TARGET_AVX2 void block_bytes(const unsigned char *p, const int8_t *x, size_t block,
+                                       size_t stride, size_t rows, __m256i *acc) {
+    for (size_t u = 0; u < block / 4; u++) {
+        __m256i even[HALVES], odd[HALVES];
+        NB_UNROLL
+        for (size_t h = 0; h < HALVES; h++) {
+            __m256i w = _mm256_loadu_si256((const void *)(p + 64 * u + 32 * h));
+            even[h] = _mm256_and_si256(w, _mm256_set1_epi16(0xFF));
+            odd[h] = _mm256_srli_epi16(w, 8);
+        }
+        NB_UNROLL
+        for (size_t r = 0; r < rows; r++) {
+            int32_t four;
+            memcpy(&four, x + (u * stride + r) * 4, sizeof four);
+            __m256i xr = _mm256_set1_epi32(four), *to = acc + r * HALVES;
+            __m256i x0 = _mm256_srai_epi16(_mm256_slli_epi16(xr, 8), 8), x1 = _mm256_srai_epi16(xr, 8);
+            NB_UNROLL
+            for (size_t h = 0; h < HALVES; h++)
+                to[h] = _mm256_add_epi32(to[h], _mm256_add_epi32(_mm256_madd_epi16(even[h], x0),
+                                                                 _mm256_madd_epi16(odd[h], x1)));
+        }
+    }
+}
+
+INLINE NB_TARGET_AVX2 void block_avx2(const unsigned char *p, const int8_t *x, size_t block,
+                                      unsigned bits, size_t stride, size_t rows, __m256i *acc) {
+    if (bits == 8)
+        block_bytes(p, x, block, stride, rows, acc);
+    else
+        block_small(p, x, block, bits, stride, rows, acc);
+}
+
+#define I8_NAME(part) part##_avx2
+#define I8_TARGET     NB_TARGET_AVX2
+#include "kernels/cpu/qgemm_avx2_i8.h"
 
 NB_TARGET_AVX2 static void quantize(const float *x, size_t block, size_t mr, int8_t *q, float *step,
                                     int32_t *minus_sum) {
@@ -258,11 +283,16 @@ NB_TARGET_AVX2 static void quantize(const float *x, size_t block, size_t mr, int
     { kind##_2_##mr, kind##_3_##mr, kind##_4_##mr, kind##_8_##mr }
 
 KIND(f32, NB_TARGET_AVX2)
-KIND(i8, NB_TARGET_AVX_VNNI)
+KIND(vnni, NB_TARGET_AVX_VNNI)
+KIND(avx2, NB_TARGET_AVX2)
 
 const nb__qisa nb__qgemm_avx2 = {.one = {LINE(f32, 1), LINE(f32, 2), LINE(f32, 4), LINE(f32, 8)}};
 const nb__qisa nb__qgemm_i8_avx_vnni = {
-    .one = {LINE(i8, 1), LINE(i8, 2), LINE(i8, 4), LINE(i8, 8)},
+    .one = {LINE(vnni, 1), LINE(vnni, 2), LINE(vnni, 4), LINE(vnni, 8)},
+    .quantize = quantize,
+};
+const nb__qisa nb__qgemm_i8_avx2 = {
+    .one = {LINE(avx2, 1), LINE(avx2, 2), LINE(avx2, 4), LINE(avx2, 8)},
     .quantize = quantize,
 };
 

@@ -14,6 +14,7 @@
  * end of a panel, as panels lie one after another. */
 enum { AHEAD = 12288 };
 
+
 INLINE NB_TARGET_AVX512 __m512 load_scales(const nb__qtile *t, const unsigned char *panel,
                                            size_t g) {
     const unsigned char *p = panel + t->l->scale_at + g * NB_PANEL * t->l->scale_bytes;
@@ -90,7 +91,7 @@ INLINE float magic(unsigned at) {
  * with few rows of X the arithmetic on weights is what takes time, and permutations run beside it.
  * Found by measurement on a Zen 5. */
 INLINE unsigned lookups_of(unsigned bits, size_t mr, bool symmetric) {
-    return !symmetric || bits != 4 ? 0 : mr == 1 ? 3 : mr == 2 ? 2 : 0;
+    return !symmetric || bits != 4 ? 0 : mr == 1 ? 4 : mr == 2 ? 2 : 0;
 }
 
 /* Code i of each 32-bit lane, less its zero; zero[] by place, or the table. */
@@ -121,6 +122,10 @@ INLINE NB_TARGET_AVX512 void make_zeros(const nb__qtile *t, const unsigned char 
         zero[0] = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
 }
 
+INLINE size_t sets_of(size_t mr) {
+    return mr <= 2 ? 4 : mr == 4 ? 2 : 1;
+}
+
 /* acc[set][row][panel] += codes of one block. Sets are there so that enough sums are under way for
  * the latency of FMA. */
 INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const float *x, size_t block,
@@ -132,7 +137,8 @@ INLINE NB_TARGET_AVX512 void block_f32(const unsigned char *const *p, const floa
     for (size_t s = 0; s < block / (4 * units); s++)
         for (size_t u = 0; u < vectors; u++) {
             const float *xs = x + (s * units + u) * 4 * mr;
-            __m512i v[NB_QNR];
+            __m512i v[NB_QNV];
+            NB_UNROLL
             for (size_t c = 0; c < nr; c++)
                 v[c] = bits == 3 ? unit_of(p[c] + s * stride, 3, u)
                                  : _mm512_loadu_si512(p[c] + s * stride);
@@ -190,7 +196,7 @@ INLINE void fetch_ahead(const unsigned char *p, size_t bytes) {
 
 INLINE NB_TARGET_AVX512 void tile_f32_of(const nb__qtile *t, unsigned bits, size_t block, size_t mr,
                                          size_t nr, bool symmetric) {
-    size_t sets = mr == 1 ? 8 : mr == 2 ? 4 : mr == 4 ? 2 : 1, block_bytes = 2 * block * bits;
+    size_t sets = sets_of(mr), block_bytes = 2 * block * bits;
     unsigned width = bits == 3 ? 8 : bits, lookups = lookups_of(bits, mr, symmetric);
     __m512 y[NB_QMR * NB_QNR], acc[NB_QMR * NB_QNR];
     NB_UNROLL
@@ -329,6 +335,160 @@ INLINE NB_TARGET_AVX512_VNNI void tile_i8(const nb__qtile *t, unsigned bits, siz
     store_tile(t, mr, nr, y);
 }
 
+/* ---- one row of X ---- */
+
+/* Bytes that are fetched ahead of use in each of NB_QNV panels. Found by measurement on a Zen 5: out of cache 1 to 4 panels read
+ * at about the same rate, each with its own best distance; in cache 3 are a quarter faster than 1. */
+enum { EACH_AHEAD = 2560 };
+
+/* What differs between the panels of a GEMV: found out once, ahead of its loops. PLAIN: symmetric, scales of f16. */
+typedef enum gemv_form { PLAIN, GENERAL } gemv_form;
+
+INLINE NB_TARGET_AVX512 __m512 gemv_scales(const nb__qtile *t, const unsigned char *panel, size_t g,
+                                           gemv_form form) {
+    if (form == GENERAL)
+        return load_scales(t, panel, g);
+    return _mm512_cvtph_ps(
+        _mm256_loadu_si256((const void *)(panel + t->l->scale_at + g * NB_PANEL * 2)));
+}
+
+/* From a block to the one that is used EACH_AHEAD bytes of its panel later; past the panel's end that lies in the panels after
+ * these. */
+INLINE size_t fetch_distance(const nb__qtile *t, size_t blk, size_t block_bytes) {
+    size_t ahead = nb_min(EACH_AHEAD / block_bytes, t->l->blocks);
+    size_t next = NB_QNV * t->l->panel_bytes - t->l->blocks * block_bytes;
+    return ahead * block_bytes + (blk + ahead < t->l->blocks ? 0 : next);
+}
+
+INLINE void fetch_lines(const unsigned char *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const void *)(p + i), _MM_HINT_T0);
+}
+
+/* Scales and zero points of the panels after these. */
+INLINE void fetch_params(const nb__qtile *t, size_t g) {
+    const unsigned char *next = t->panel + NB_QNV * t->l->panel_bytes;
+    for (size_t c = 0; c < NB_QNV; c++, next += t->l->panel_bytes) {
+        _mm_prefetch((const void *)(next + t->l->scale_at + g * NB_PANEL * t->l->scale_bytes), _MM_HINT_T0);
+        if (!t->symmetric)
+            _mm_prefetch((const void *)(next + t->l->zero_at + g * NB_PANEL), _MM_HINT_T0);
+    }
+}
+
+INLINE NB_TARGET_AVX512_VNNI void gemv_i8_of(const nb__qtile *t, unsigned bits, size_t block,
+                                             gemv_form form) {
+    size_t block_bytes = 2 * block * bits, panel_bytes = t->l->panel_bytes, blk = 0;
+    size_t units = units_of_step(bits), stride = bits == 3 ? 192 : 64, steps = block / (4 * units);
+    const int8_t *x = t->x;
+    __m512 y[NB_QNV];
+    __m512i zero[NB_QNV];
+    NB_UNROLL
+    for (size_t c = 0; c < NB_QNV; c++) {
+        y[c] = _mm512_setzero_ps();
+        zero[c] = _mm512_set1_epi32(1 << (bits - 1));
+    }
+    for (size_t g = 0; blk < t->l->blocks; g++) {
+        size_t end = nb_min(blk + t->l->group_blocks, t->l->blocks);
+        __m512 scale[NB_QNV];
+        NB_UNROLL
+        for (size_t c = 0; c < NB_QNV; c++) {
+            const unsigned char *panel = t->panel + c * panel_bytes;
+            scale[c] = gemv_scales(t, panel, g, form);
+            if (form == GENERAL)
+                zero[c] = load_zeros(t, panel, g);
+        }
+        if (form == GENERAL && t->offsets)
+            add_offsets(t, 1, NB_QNV, g, y);
+        fetch_params(t, g);
+        for (; blk < end; blk++) {
+            const unsigned char *p = t->panel + blk * block_bytes, *far = p + fetch_distance(t, blk, block_bytes);
+            __m512i acc[NB_QNV], sum = _mm512_set1_epi32(t->minus_sum[blk]);
+            NB_UNROLL
+            for (size_t c = 0; c < NB_QNV; c++) {
+                fetch_lines(far + c * panel_bytes, block_bytes);
+                acc[c] = _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero[c], sum);
+            }
+            NB_UNROLL
+            for (size_t s = 0; s < steps; s++)
+                NB_UNROLL
+            for (size_t i = 0; i < units; i++) {
+                int32_t four;
+                memcpy(&four, x + (blk * block + 4 * (s * units + i)), sizeof four);
+                __m512i xi = _mm512_set1_epi32(four);
+                NB_UNROLL
+                for (size_t c = 0; c < NB_QNV; c++)
+                    acc[c] = _mm512_dpbusd_epi32(
+                        acc[c], unit_of(p + c * panel_bytes + s * stride, bits, i), xi);
+            }
+            __m512 step = _mm512_set1_ps(t->step[blk]);
+            NB_UNROLL
+            for (size_t c = 0; c < NB_QNV; c++)
+                y[c] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[c]), scale[c]), step,
+                                       y[c]);
+        }
+    }
+    store_tile(t, 1, NB_QNV, y);
+}
+
+INLINE NB_TARGET_AVX512 void gemv_f32_of(const nb__qtile *t, unsigned bits, size_t block,
+                                         gemv_form form) {
+    enum { SETS = 4 };
+    size_t block_bytes = 2 * block * bits, panel_bytes = t->l->panel_bytes, blk = 0;
+    unsigned width = bits == 3 ? 8 : bits, lookups = lookups_of(bits, 1, form == PLAIN);
+    __m512 y[NB_QNV], zero[NB_QNV][4];
+    NB_UNROLL
+    for (size_t c = 0; c < NB_QNV; c++)
+        y[c] = _mm512_setzero_ps();
+    for (size_t g = 0; blk < t->l->blocks; g++) {
+        size_t end = nb_min(blk + t->l->group_blocks, t->l->blocks);
+        __m512 acc[SETS * NB_QNV];
+        if (form == GENERAL || g == 0)
+            NB_UNROLL
+        for (size_t c = 0; c < NB_QNV; c++)
+            make_zeros(t, t->panel + c * panel_bytes, g, width, (unsigned)places_of(bits, 1),
+                       lookups, zero[c]);
+        if (form == GENERAL && t->offsets)
+            add_offsets(t, 1, NB_QNV, g, y);
+        fetch_params(t, g);
+        NB_UNROLL
+        for (size_t i = 0; i < SETS * NB_QNV; i++)
+            acc[i] = _mm512_setzero_ps();
+        for (; blk < end; blk++) {
+            const unsigned char *p[NB_QNV], *far;
+            p[0] = t->panel + blk * block_bytes;
+            far = p[0] + fetch_distance(t, blk, block_bytes);
+            NB_UNROLL
+            for (size_t c = 0; c < NB_QNV; c++) {
+                p[c] = p[0] + c * panel_bytes;
+                fetch_lines(far + c * panel_bytes, block_bytes);
+            }
+            const float *x = (const float *)t->x + blk * block;
+            block_f32(p, x, block, bits, 1, NB_QNV, SETS, lookups, (const __m512(*)[4])zero, acc);
+        }
+        NB_UNROLL
+        for (size_t i = NB_QNV; i < SETS * NB_QNV; i++)
+            acc[i % NB_QNV] = _mm512_add_ps(acc[i % NB_QNV], acc[i]);
+        NB_UNROLL
+        for (size_t c = 0; c < NB_QNV; c++)
+            y[c] = _mm512_fmadd_ps(gemv_scales(t, t->panel + c * panel_bytes, g, form), acc[c], y[c]);
+    }
+    store_tile(t, 1, NB_QNV, y);
+}
+
+INLINE NB_TARGET_AVX512 void gemv_f32(const nb__qtile *t, unsigned bits, size_t block) {
+    if (t->symmetric && t->scale_type == NB_F16)
+        gemv_f32_of(t, bits, block, PLAIN);
+    else
+        gemv_f32_of(t, bits, block, GENERAL);
+}
+
+INLINE NB_TARGET_AVX512_VNNI void gemv_i8(const nb__qtile *t, unsigned bits, size_t block) {
+    if (t->symmetric && t->scale_type == NB_F16)
+        gemv_i8_of(t, bits, block, PLAIN);
+    else
+        gemv_i8_of(t, bits, block, GENERAL);
+}
+
 /* As nb__quantize_block. */
 NB_TARGET_AVX512 static void quantize(const float *x, size_t block, size_t mr, int8_t *q,
                                       float *step, int32_t *minus_sum) {
@@ -380,16 +540,35 @@ NB_TARGET_AVX512 static void quantize(const float *x, size_t block, size_t mr, i
 #define LINE(kind, mr, nr)                                                                         \
     { kind##_2_##mr##_##nr, kind##_3_##mr##_##nr, kind##_4_##mr##_##nr, kind##_8_##mr##_##nr }
 
+#define GEMV(kind, target, bits)                                                                   \
+    target static void gemv_##kind##_##bits(const nb__qtile *t) {                                  \
+        if (bits == 3 || t->l->block == 32)                                                        \
+            gemv_##kind(t, bits, 32);                                                              \
+        else                                                                                       \
+            gemv_##kind(t, bits, 16);                                                              \
+    }
+#define GEMVS(kind, target)                                                                        \
+    GEMV(kind, target, 2)                                                                          \
+    GEMV(kind, target, 3)                                                                          \
+    GEMV(kind, target, 4)                                                                          \
+    GEMV(kind, target, 8)
+#define GEMV_LINE(kind)                                                                            \
+    { gemv_##kind##_2, gemv_##kind##_3, gemv_##kind##_4, gemv_##kind##_8 }
+
 KIND(f32, NB_TARGET_AVX512)
 KIND(i8, NB_TARGET_AVX512_VNNI)
+GEMVS(f32, NB_TARGET_AVX512)
+GEMVS(i8, NB_TARGET_AVX512_VNNI)
 
 const nb__qisa nb__qgemm_avx512 = {
     .one = {LINE(f32, 1, 1), LINE(f32, 2, 1), LINE(f32, 4, 1), LINE(f32, 8, 1)},
     .two = LINE(f32, 8, 2),
+    .gemv = GEMV_LINE(f32),
 };
 const nb__qisa nb__qgemm_i8_avx512_vnni = {
     .one = {LINE(i8, 1, 1), LINE(i8, 2, 1), LINE(i8, 4, 1), LINE(i8, 8, 1)},
     .two = LINE(i8, 8, 2),
+    .gemv = GEMV_LINE(i8),
     .quantize = quantize,
 };
 

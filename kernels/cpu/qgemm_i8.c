@@ -7,6 +7,10 @@ nb_status nb__cpu_qgemm_i8_plain(nb_pool *pool, const struct nb_qgemm_i8_args *a
 }
 
 #if defined(__x86_64__)
+nb_status nb__cpu_qgemm_i8_avx2(nb_pool *pool, const struct nb_qgemm_i8_args *args, nb_err *err) {
+    return nb__qgemm_run(pool, &nb__qgemm_i8_avx2, &args->g, true, err);
+}
+
 nb_status nb__cpu_qgemm_i8_avx_vnni(nb_pool *pool, const struct nb_qgemm_i8_args *args,
                                     nb_err *err) {
     return nb__qgemm_run(pool, &nb__qgemm_i8_avx_vnni, &args->g, true, err);

@@ -57,11 +57,11 @@ static void search_symmetric(search *s) {
     const nb__search_group *g = s->group;
     float top = (float)((1u << g->bits) - 1u), half = (float)(1u << (g->bits - 1));
     float scale[LANES], zero[LANES], error[LANES];
-    for (int i = 0; i < MAGNITUDES; i++) {
-        float part = (float)(232 - 3 * i) / 200.0f;
+    for (int i = 0; i < (g->either_sign ? 2 : 1) * MAGNITUDES; i++) {
+        float part = (float)(232 - 3 * (i % MAGNITUDES)) / 200.0f, sign = i < MAGNITUDES ? 1.0f : -1.0f;
         for (size_t l = 0; l < LANES; l++) {
             float a = -s->min[l] > s->max[l] ? -s->min[l] : s->max[l];
-            scale[l] = nb__cpu_round_scale(part * a / half, g->scale_type);
+            scale[l] = sign * nb__cpu_round_scale(part * a / half, g->scale_type);
             zero[l] = half;
         }
         s->isa->one(g->w, g->count, g->h, scale, zero, top, error);

@@ -22,7 +22,7 @@ typedef struct nb__search_group {
     const float *w, *h;
     size_t count;
     unsigned bits;
-    bool symmetric;
+    bool symmetric, either_sign;
     nb_dtype scale_type;
 } nb__search_group;
 

@@ -27,6 +27,8 @@ typedef struct nb__sgemm_isa {
                  bool load);
     /* sum_j x[j] * y[j] in a fixed order. */
     float (*dot)(const float *x, const float *y, size_t k);
+    /* The same with y of F16 at any address, bit for bit; NULL where it takes a conversion first. */
+    float (*dot_f16)(const float *x, const void *y, size_t k);
     nb__strip_fn *strip;
     nb__pack_fn *pack_rows; /* as nb__pack_f32_rows */
 } nb__sgemm_isa;

@@ -39,7 +39,7 @@ static float dot_plain(const float *x, const float *y, size_t k) {
     return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
-const nb__sgemm_isa nb__sgemm_plain = {PLAIN_MR, PLAIN_NR, tile_plain, dot_plain, nb__strip_plain, nb__pack_f32_rows};
+const nb__sgemm_isa nb__sgemm_plain = {PLAIN_MR, PLAIN_NR, tile_plain, dot_plain, NULL, nb__strip_plain, nb__pack_f32_rows};
 
 #if defined(__x86_64__)
 
@@ -100,7 +100,7 @@ NB_TARGET_AVX2 static float dot_avx2(const float *x, const float *y, size_t k) {
     return (((p[0] + p[4]) + (p[1] + p[5])) + ((p[2] + p[6]) + (p[3] + p[7]))) + tail;
 }
 
-const nb__sgemm_isa nb__sgemm_avx2 = {AVX2_MR, AVX2_NR, tile_avx2, dot_avx2, nb__strip_avx2, nb__pack_rows_avx2};
+const nb__sgemm_isa nb__sgemm_avx2 = {AVX2_MR, AVX2_NR, tile_avx2, dot_avx2, NULL, nb__strip_avx2, nb__pack_rows_avx2};
 
 /* ---- AVX-512: 14 x 32 in 28 of 32 registers ---- */
 
@@ -160,6 +160,30 @@ NB_TARGET_AVX512 static float dot_avx512(const float *x, const float *y, size_t 
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
 }
 
-const nb__sgemm_isa nb__sgemm_avx512 = {AVX512_MR, AVX512_NR, tile_avx512, dot_avx512, nb__strip_avx512, nb__pack_rows_avx512};
+/* Rows of a table follow each other: what comes AHEAD bytes later is fetched. */
+NB_TARGET_AVX512 static float dot_f16_avx512(const float *x, const void *y, size_t k) {
+    enum { AHEAD = 4096 };
+    const uint16_t *w = y;
+    __m512 s[4];
+    for (int l = 0; l < 4; l++)
+        s[l] = _mm512_setzero_ps();
+    size_t j = 0;
+    for (; j + 64 <= k; j += 64) {
+        _mm_prefetch((const char *)(w + j) + AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)(w + j) + AHEAD + 64, _MM_HINT_T0);
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; l++)
+            s[l] = _mm512_fmadd_ps(_mm512_loadu_ps(x + j + 16 * l),
+                                   _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(w + j + 16 * l))), s[l]);
+    }
+    for (; j < k; j += 16) {
+        __mmask16 m = (__mmask16)(k - j >= 16 ? 0xffffu : (1u << (k - j)) - 1u);
+        s[0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, x + j), _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, w + j)), s[0]);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
+}
+
+const nb__sgemm_isa nb__sgemm_avx512 = {AVX512_MR,      AVX512_NR,        tile_avx512,         dot_avx512,
+                                        dot_f16_avx512, nb__strip_avx512, nb__pack_rows_avx512};
 
 #endif

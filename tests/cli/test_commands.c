@@ -219,3 +219,82 @@ Test(commands, formats_and_folded_norms_keep_the_model) {
     cr_assert_eq(shell("$N quantize %s -o x --format awq --bits 3", common), 2);
     cr_assert_eq(shell("$N quantize %s -o x --format awq --checkpoint-format gptq_v2", common), 2);
 }
+
+/* The same where files hold norms less 1 (Gemma), from a directory and from a GGUF, which holds them whole; and a copy is the
+ * model itself. K = 48 and 80. */
+Test(commands, norms_with_an_offset_keep_the_model) {
+    static const char *const sources[] = {"$M/gemma3-bf16", "$M/../gguf/gemma3-f16.gguf"};
+    for (size_t i = 0; i < 2; i++) {
+        char common[160];
+        snprintf(common, sizeof common, "%s --calib text.txt --samples 8 --seq-len 64 --group-size 16 -q --asym", sources[i]);
+        cr_assert_eq(shell("$N quantize %s -o s%zu --bits 8 --method awq", common, i), 0, "%s", run_err);
+        cr_assert_eq(shell("grep -q '\"alpha\": *0.[1-7]' s%zu/quantization_report.json", i), 0, "no scales were found");
+        cr_assert_eq(shell("$N quantize %s -o r%zu --bits 8 --method rtn", common, i), 0, "%s", run_err);
+        cr_assert_eq(shell("$N quantize %s -o c%zu --method rtn --override '*:skip'", common, i), 0, "%s", run_err);
+        char s[8], r[8], c[8];
+        snprintf(s, sizeof s, "s%zu", i);
+        snprintf(r, sizeof r, "r%zu", i);
+        snprintf(c, sizeof c, "c%zu", i);
+        cr_assert_lt(kl_to(s, sources[i]), 1.5 * kl_to(r, sources[i]), "%s", sources[i]);
+        cr_assert_float_eq(kl_to(c, sources[i]), 0.0, 1e-12, "%s", sources[i]);
+        cr_assert_gt(kl_to(r, sources[i]), 1e-7);
+    }
+}
+
+/* GGUF: the codes of GPTQ in Q4_0 are the same model as in a directory; Q4_1 loses the rounding of its offsets, which is far less
+ * than what 4 bits lose. From a directory (rows of q and k permuted, vocabulary from tokenizer.json) and from a GGUF. */
+Test(commands, gguf_holds_the_same_model) {
+    static const char *const sources[] = {"$M/llama-tied-f16", "$M/../gguf/llama-tied-f16.gguf", "$M/llama-untied-bf16"};
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        char common[200];
+        snprintf(common, sizeof common, "%s --calib text.txt --samples 8 --seq-len 64 --group-size 32 -q --force", sources[i]);
+        cr_assert_eq(shell("$N quantize %s -o s.gguf --format gguf --embeddings f16", common), 0, "%s", run_err);
+        cr_assert_eq(shell("$N quantize %s -o s", common), 0, "%s", run_err);
+        /* packed and dense kernels sum in other orders, which the residual stream carries on: 4e-10 with plain kernels; the
+         * weights are equal (tests/readers); and BF16 tables become F16 */
+        double same = kl_to("s.gguf", "s");
+        cr_assert_leq(same, i == 2 ? 1e-6 : 1e-8, "%s: %g", sources[i], same);
+        cr_assert_eq(shell("$N quantize %s -o a.gguf --format gguf --embeddings f16 --asym --method rtn", common), 0, "%s", run_err);
+        cr_assert_eq(shell("$N quantize %s -o a --asym --method rtn", common), 0, "%s", run_err);
+        cr_assert_leq(kl_to("a.gguf", "a"), 0.02 * kl_to("a", sources[i]), "%s", sources[i]);
+        /* with GPTQ other inputs of later layers give other codes, no worse ones */
+        cr_assert_eq(shell("$N quantize %s -o b.gguf --format gguf --embeddings f16 --asym", common), 0, "%s", run_err);
+        cr_assert_lt(kl_to("b.gguf", sources[i]), kl_to("a", sources[i]), "%s", sources[i]);
+        cr_assert_eq(shell("$N quantize %s -o e.gguf --format gguf --bits 8", common), 0, "%s", run_err);
+        cr_assert_lt(kl_to("e.gguf", sources[i]), 0.05 * kl_to("s", sources[i]), "%s", sources[i]);
+        cr_assert_eq(shell("$N inspect e.gguf | grep -q Q8_0 && $N inspect a.gguf | grep -q Q4_1 && $N inspect s.gguf | grep -q Q4_0"), 0);
+    }
+}
+
+Test(commands, gguf_refusals_and_left_out_linears) {
+    const char *common = "$M/llama-tied-f16 --method rtn -q";
+    cr_assert_eq(shell("$N quantize %s -o x.gguf --format gguf --bits 3", common), 2);
+    cr_assert(strstr(run_err, "no block type for 3-bit"), "%s", run_err);
+    cr_assert_eq(shell("$N quantize %s -o x.gguf --format gguf --bits 8 --asym", common), 2);
+    cr_assert_eq(shell("$N quantize $M/llama-tied-f16 --calib text.txt -o x.gguf --format gguf --order act"), 2);
+    cr_assert(strstr(run_err, "g_idx"), "%s", run_err);
+    cr_assert_eq(shell("$N quantize %s -o x --embeddings f16", common), 2);
+    cr_assert_eq(shell("mkdir d && $N quantize %s -o d --format gguf --force", common), 2);
+    cr_assert(strstr(run_err, "is a folder"), "%s", run_err);
+    cr_assert_eq(shell("$N quantize %s -o c.gguf --format gguf --embeddings f16 --override '*:skip'", common), 0, "%s", run_err);
+    cr_assert_float_eq(kl_to("c.gguf", "$M/llama-tied-f16"), 0.0, 1e-12);
+    cr_assert_eq(shell("$N quantize c.gguf -o c2.gguf --format gguf --embeddings f16 --override '*:skip' --method rtn -q"), 0, "%s", run_err);
+    cr_assert_float_eq(kl_to("c2.gguf", "c.gguf"), 0.0, 1e-12);
+    cr_assert_eq(shell("$N quantize %s -o c.gguf --format gguf", common), 2);
+    cr_assert(strstr(run_err, "--force"), "%s", run_err);
+}
+
+/* Norms are whole in a GGUF, whatever the source holds, and take channel scales. K = 48 and 80 are no whole blocks: those are
+ * left alone. */
+Test(commands, gguf_of_gemma3) {
+    cr_assert_eq(shell("mkdir m && cp $M/gemma3-bf16/* m/ && sed -i 's/\"query_pre_attn_scalar\": 24/\"query_pre_attn_scalar\": 16/' m/config.json"), 0);
+    cr_assert_eq(shell("$N quantize $M/gemma3-bf16 -o x.gguf --format gguf --method rtn --override '*:skip' -q"), 2);
+    cr_assert(strstr(run_err, "query_pre_attn_scalar"), "%s", run_err);
+    for (size_t i = 0; i < 2; i++) {
+        const char *source = i ? "$M/../gguf/gemma3-f16.gguf" : "m";
+        cr_assert_eq(shell("$N quantize %s -o g%zu.gguf --format gguf --method rtn --override '*:skip' -q", source, i), 0, "%s", run_err);
+        char name[16];
+        snprintf(name, sizeof name, "g%zu.gguf", i);
+        cr_assert_float_eq(kl_to(name, source), 0.0, 1e-6, "%s", source); /* BF16 tables become F16 */
+    }
+}

@@ -65,6 +65,26 @@ Test(resume, with_folded_norms) {
     }
 }
 
+/* So are both streams of learned rounding; its draws and steps are those of an uninterrupted run. */
+Test(resume, with_learned_rounding) {
+    char whole[128];
+    static const char how[] = "--method autoround --iters 12 --batch 3 --bits 3";
+    cr_assert_eq(shell(RUN " %s -o whole && " RUN " --method rtn --bits 3 --scales search -o without", how), 0, "%s", run_err);
+    strcpy(whole, folder_hash("whole"));
+    cr_assert_eq(shell("tr -d ' \\n' <whole/quantization_report.json | grep -o '\"kept\":true' | wc -l | grep -qx 2"), 0,
+                 "learned rounding gains in both blocks: %s", run_err);
+    for (int blocks = 0; blocks <= 2; blocks++) {
+        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 20; " RUN " %s -o out; :", how), 0);
+        cut_back(blocks);
+        cr_assert_eq(shell(RUN " %s -o out --resume -j 1", how), 0, "%s", run_err);
+        cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
+    }
+    cr_assert_eq(shell(RUN " --method autoround+awq -o no"), 2);
+    cr_assert_eq(shell(RUN " --method awq+autoround -o no"), 2);
+    cr_assert_eq(shell(RUN " --method gptq+autoround --order act -o no"), 2);
+    cr_assert_eq(shell(RUN " --method hqq -o no"), 2);
+}
+
 /* Kill at instants spread over the run; each time resume, killing again, until it is whole. */
 Test(resume, killed_at_any_instant) {
     char whole[128];
@@ -118,4 +138,20 @@ Test(resume, a_write_that_fails_leaves_nothing_under_the_final_name) {
     cr_assert_not_null(strstr(run_err, "cannot write"));
     cr_assert_eq(shell("test ! -e out"), 0);
     cr_assert_eq(shell(RUN " -o out --resume"), 0, "%s", run_err);
+}
+
+/* A GGUF is one file; the parts hold blocks and norms as it will hold them. */
+Test(resume, of_a_gguf) {
+    static const char *const more[] = {"--format gguf --method awq+gptq", "--format gguf --asym"};
+    for (size_t i = 0; i < 2; i++)
+        for (int blocks = 0; blocks <= 2; blocks++) {
+            cr_assert_eq(shell("rm -rf out out.partial whole"), 0);
+            cr_assert_eq(shell(RUN " %s --group-size 32 -o whole", more[i]), 0, "%s", run_err);
+            cr_assert_eq(shell("ulimit -f 20; " RUN " %s --group-size 32 -o out; :", more[i]), 0);
+            cr_assert_eq(shell("test ! -e out"), 0);
+            cut_back(blocks);
+            cr_assert_eq(shell(RUN " %s --group-size 32 -o out --resume", more[i]), 0, "%s", run_err);
+            cr_assert_eq(shell("cmp out whole && test ! -e out.partial"), 0, "resumed after %d blocks: %s", blocks, run_out);
+            cr_assert_eq(shell(RUN " %s --group-size 32 -o out --force && cmp out whole && test ! -e out.replaced", more[i]), 0, "%s", run_err);
+        }
 }

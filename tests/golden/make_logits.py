@@ -2,6 +2,8 @@
 """Logits of the golden models from Transformers, float32, eager attention (pins: requirements-heavy.txt).
 
     make_logits.py tiny                  logits/<model>.safetensors for models/* and gguf/llama-*.gguf
+    make_logits.py gemma3                logits/gemma3-*.safetensors
+    make_logits.py gemma3-270m MODEL.gguf HF   logits/gemma-3-270m-q4_k_m.safetensors; config and tokenizer of directory HF
     make_logits.py smollm2 MODEL.gguf    logits/smollm2-135m-q4_1.safetensors
 
 Tensors of a file, for each prompt p = 0, 1, ...:
@@ -124,7 +126,74 @@ def smollm2(path):
     save("smollm2-135m-q4_1", run(m, [tok.encode(p).ids for p in PROMPTS], sample))
 
 
+def gemma3():
+    """gemma3-bf16 as Transformers reads it, and with the scale of q k^T that the GGUF stands for. BF16 values are exact in F16
+    but for the smallest, which F16 rounds: the GGUF's logits are of the rounded matrices."""
+    from transformers import AutoModelForCausalLM
+    g = np.random.Generator(np.random.PCG64(13))
+    ids = [int(i) for i in g.integers(4, 288, 40)]
+    d = os.path.join(HERE, "models", "gemma3-bf16")
+    m = AutoModelForCausalLM.from_pretrained(d, dtype=torch.float32, attn_implementation="eager").eval()
+    save("gemma3-bf16", run(m, [ids]))
+    m = AutoModelForCausalLM.from_pretrained(d, dtype=torch.float32, attn_implementation="eager", query_pre_attn_scalar=16).eval()
+    with torch.no_grad():
+        for p in m.parameters():
+            if p.ndim == 2:
+                p.copy_(p.half().float())
+    save("gemma3-f16", run(m, [ids]))
+
+
+def gemma3_state(path):
+    """F32 arrays of a GGUF as gguf-py decodes them, under Hugging Face names; norms less 1."""
+    import gguf
+    names = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+             "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm",
+             "attn_k_norm": "self_attn.k_norm", "post_attention_norm": "post_attention_layernorm",
+             "ffn_norm": "pre_feedforward_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+             "ffn_down": "mlp.down_proj", "post_ffw_norm": "post_feedforward_layernorm"}
+    out = {}
+    for t in gguf.GGUFReader(path).tensors:
+        x = gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32)
+        p = t.name.split(".")
+        n = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}.get(p[0])
+        out[(n or f"model.layers.{p[1]}.{names[p[2]]}") + ".weight"] = torch.from_numpy(x - 1 if x.ndim == 1 else x)
+    return out
+
+
+def gemma3_270m(path, hf):
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    tok = AutoTokenizer.from_pretrained(hf)
+    config = AutoConfig.from_pretrained(hf)
+    m = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
+    missing, unexpected = m.load_state_dict(gemma3_state(path), strict=False)
+    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+    m.tie_weights()
+    g = np.random.Generator(np.random.PCG64(14))
+    sample = np.sort(g.choice(262144, 256, replace=False))
+    long = tok("\n".join(PROMPTS * 6)).input_ids
+    assert len(long) > m.config.sliding_window + 64
+    out = {"sample": sample.astype(np.int32)}
+    for p, ids in enumerate(tok(t).input_ids for t in PROMPTS[:2]):
+        with torch.no_grad():
+            y = m(torch.tensor([ids])).logits[0].numpy()
+        out[f"p{p}.ids"] = np.array(ids, np.int32)
+        out[f"p{p}.logits"] = np.ascontiguousarray(y[:, sample])
+        out[f"p{p}.maxabs"] = np.abs(y).max(axis=1)
+        out[f"p{p}.argmax"] = y.argmax(axis=1).astype(np.int32)
+    with torch.no_grad():  # past the window; the last 8 positions
+        y = m(torch.tensor([long]), logits_to_keep=8).logits[0].numpy()
+    out["long.ids"] = np.array(long, np.int32)
+    out["long.logits"] = np.ascontiguousarray(y[:, sample])
+    out["long.maxabs"] = np.abs(y).max(axis=1)
+    out["long.argmax"] = y.argmax(axis=1).astype(np.int32)
+    save("gemma-3-270m-q4_k_m", out)
+
+
 if sys.argv[1] == "tiny":
     tiny()
+elif sys.argv[1] == "gemma3":
+    gemma3()
+elif sys.argv[1] == "gemma3-270m":
+    gemma3_270m(sys.argv[2], sys.argv[3])
 else:
     smollm2(sys.argv[2])

@@ -9,6 +9,8 @@ models/llama-untied-bf16   64 wide, 4/2 heads, BF16, untied, llama3 RoPE scaling
 gguf/blocks.gguf           one tensor per block type; gguf/blocks.expected.safetensors holds its floats
 gguf/llama-tied-f16.gguf   the F16 model above as GGUF (q/k rows permuted, norms F32)
 gguf/llama-untied-mix.gguf the BF16 model with block-quantized matrices and rope_freqs.weight
+models/gemma3-bf16         gemma3_text, 48 wide, 3/1 heads of 16, layers local, global, local with a window of 8
+gguf/gemma3-f16.gguf       the same with another scale of q k^T (head_dim^-0.5, GGUF has no key for it), matrices in F16
 """
 import json
 import os
@@ -171,6 +173,104 @@ def gguf_name(n):
     return f"blk.{parts[2]}.{GG['.'.join(parts[3:-1])]}.weight"
 
 
+def gemma3_weights(seed, d, f, heads, kv, hd, layers):
+    """Random Gemma 3 weights; norms are stored less 1."""
+    g = np.random.Generator(np.random.PCG64(seed))
+
+    def mat(n, k, gain):
+        return (g.standard_normal((n, k)) * gain / np.sqrt(k)).astype(np.float32)
+
+    def norm(n=d):
+        return (0.3 * g.standard_normal(n)).astype(np.float32)
+
+    w = {"model.embed_tokens.weight": (g.standard_normal((VOCAB, d)) * 0.2).astype(np.float32)}
+    for i in range(layers):
+        p = f"model.layers.{i}."
+        w[p + "input_layernorm.weight"] = norm()
+        w[p + "self_attn.q_proj.weight"] = mat(heads * hd, d, 1.0)
+        w[p + "self_attn.k_proj.weight"] = mat(kv * hd, d, 1.0)
+        w[p + "self_attn.v_proj.weight"] = mat(kv * hd, d, 1.0)
+        w[p + "self_attn.o_proj.weight"] = mat(d, heads * hd, 1.0)
+        w[p + "self_attn.q_norm.weight"] = norm(hd)
+        w[p + "self_attn.k_norm.weight"] = norm(hd)
+        w[p + "post_attention_layernorm.weight"] = norm()
+        w[p + "pre_feedforward_layernorm.weight"] = norm()
+        w[p + "mlp.gate_proj.weight"] = mat(f, d, 1.0)
+        w[p + "mlp.up_proj.weight"] = mat(f, d, 1.0)
+        w[p + "mlp.down_proj.weight"] = mat(d, f, 1.0)
+        w[p + "post_feedforward_layernorm.weight"] = norm()
+    w["model.norm.weight"] = norm()
+    return w
+
+
+def gemma3_config(d, f, heads, kv, hd, window, types, scalar):
+    return {
+        "architectures": ["Gemma3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+        "attn_logit_softcapping": None, "bos_token_id": 0, "dtype": "bfloat16", "eos_token_id": 0,
+        "final_logit_softcapping": None, "head_dim": hd, "hidden_activation": "gelu_pytorch_tanh", "hidden_size": d,
+        "initializer_range": 0.02, "intermediate_size": f, "layer_types": types, "max_position_embeddings": 512,
+        "model_type": "gemma3_text", "num_attention_heads": heads, "num_hidden_layers": len(types),
+        "num_key_value_heads": kv, "pad_token_id": 3, "query_pre_attn_scalar": scalar, "rms_norm_eps": 1e-6,
+        "rope_parameters": {"full_attention": {"rope_theta": 1e6, "rope_type": "linear", "factor": 4.0},
+                            "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"}},
+        "sliding_window": window, "use_cache": True, "vocab_size": VOCAB,
+    }
+
+
+def write_gemma3_gguf(name, w, c, pattern):
+    names = {"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+             "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
+             "self_attn.k_norm": "attn_k_norm", "post_attention_layernorm": "post_attention_norm",
+             "pre_feedforward_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+             "mlp.down_proj": "ffn_down", "post_feedforward_layernorm": "post_ffw_norm"}
+    out = gguf.GGUFWriter(os.path.join(HERE, "gguf", name), "gemma3")
+    out.add_name(name)
+    out.add_block_count(c["num_hidden_layers"])
+    out.add_context_length(c["max_position_embeddings"])
+    out.add_embedding_length(c["hidden_size"])
+    out.add_feed_forward_length(c["intermediate_size"])
+    out.add_head_count(c["num_attention_heads"])
+    out.add_head_count_kv(c["num_key_value_heads"])
+    out.add_key_length(c["head_dim"])
+    out.add_value_length(c["head_dim"])
+    out.add_rope_freq_base(1e6)
+    out.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    out.add_rope_scaling_factor(4.0)
+    out.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    out.add_sliding_window(c["sliding_window"])
+    out.add_uint32("gemma3.attention.sliding_window_pattern", pattern)
+    out.add_file_type(1)
+    _, tokens, merges, specials = tiny_tokenizer()
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre("gpt-2")
+    out.add_token_list(tokens)
+    out.add_token_types([3 if i < specials else 1 for i in range(VOCAB)])
+    out.add_token_merges(merges)
+    out.add_bos_token_id(0)
+    out.add_eos_token_id(0)
+    out.add_add_bos_token(False)
+    out.add_quantization_version(2)
+    for n, x in w.items():
+        top = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+        p = n.split(".")
+        gg = top.get(n) or f"blk.{p[2]}.{names['.'.join(p[3:-1])]}.weight"
+        out.add_tensor(gg, (x + 1.0).astype(np.float32) if x.ndim == 1 else x.astype(np.float16))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def write_gemma3():
+    types = ["sliding_attention", "full_attention", "sliding_attention"]
+    w = gemma3_weights(6, 48, 80, 3, 1, 16, 3)
+    w = {n: from_bf16(to_bf16(x)) for n, x in w.items()}
+    c = gemma3_config(48, 80, 3, 1, 16, 8, types, 24)
+    write_hf("gemma3-bf16", w, "BF16", c)
+    c["query_pre_attn_scalar"] = 16
+    write_gemma3_gguf("gemma3-f16.gguf", w, c, 2)
+
+
 def permute(w, heads):
     """HF row h*hd + p*hd/2 + i -> GGUF row h*hd + 2i + p."""
     n = w.shape[0]
@@ -287,6 +387,8 @@ def write_blocks():
 def main():
     os.makedirs(os.path.join(HERE, "gguf"), exist_ok=True)
     write_blocks()
+
+    write_gemma3()
 
     w = weights(1, 48, 80, 6, 2, 16, 2, True)
     write_hf("llama-tied-f32", w, "F32",

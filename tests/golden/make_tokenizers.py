@@ -136,7 +136,7 @@ def write(name, doc):
     print(name, len(doc["model"]["vocab"]), "pieces,", os.path.getsize(os.path.join(TOK, name + ".json")), "bytes")
 
 
-def write_gguf(name, doc, model, pre, scores=None, bos=None):
+def write_gguf(name, doc, model, pre, scores=None, bos=None, space=True):
     """Vocabulary-only GGUF of the same tokenizer."""
     vocab = dict(doc["model"]["vocab"])
     kinds = {}
@@ -162,8 +162,8 @@ def write_gguf(name, doc, model, pre, scores=None, bos=None):
     if model == "gpt2":
         w.add_token_merges([" ".join(m) if isinstance(m, list) else m for m in doc["model"]["merges"]])
     else:
-        w.add_add_space_prefix(True)
-        w.add_unk_token_id(0)
+        w.add_add_space_prefix(space)
+        w.add_unk_token_id(tokens.index("<unk>"))
     if bos is not None:
         w.add_bos_token_id(bos)
     w.add_add_bos_token(bos is not None)
@@ -246,6 +246,7 @@ def train(path):
                  {"type": "Sequence", "decoders": low}, False)
     template(doc, "<bos>")
     write("gemma", doc)
+    write_gguf("gemma", doc, "llama", "default", scores=scores, bos=2, space=False)
 
 
 ADDED_TEXTS = [

@@ -47,7 +47,7 @@ static void *make(size_t count, size_t size) {
 typedef struct block_case {
     size_t n, k, first, cols, group;
     unsigned bits;
-    bool symmetric, static_params, search;
+    bool symmetric, static_params, search, either_sign;
 } block_case;
 
 typedef struct block_out {
@@ -100,7 +100,7 @@ static void offer(pair *best, const float *w, const float *h, size_t count, unsi
         *best = (pair){scale, zero, error};
 }
 
-static pair search_oracle(const float *w, const float *h, size_t count, unsigned bits, bool symmetric) {
+static pair search_oracle(const float *w, const float *h, size_t count, unsigned bits, bool symmetric, bool either_sign) {
     float min = 0.0f, max = 0.0f, top = (float)((1u << bits) - 1u), half = (float)(1u << (bits - 1));
     pair best;
     for (size_t j = 0; j < count; j++) {
@@ -109,10 +109,11 @@ static pair search_oracle(const float *w, const float *h, size_t count, unsigned
     }
     nb__cpu_range_params(min, max, bits, symmetric, NB_F16, &best.scale, &best.zero);
     best.error = weighted_error(w, h, count, bits, best.scale, best.zero);
-    for (int i = 0; symmetric && i < 36; i++) {
-        float part = (float)(232 - 3 * i) / 200.0f;
-        offer(&best, w, h, count, bits, nb__cpu_round_scale(part * fmaxf(-min, max) / half, NB_F16), half);
-    }
+    for (int sign = 1; symmetric && sign >= (either_sign ? -1 : 1); sign -= 2)
+        for (int i = 0; i < 36; i++) {
+            float part = (float)(232 - 3 * i) / 200.0f;
+            offer(&best, w, h, count, bits, (float)sign * nb__cpu_round_scale(part * fmaxf(-min, max) / half, NB_F16), half);
+        }
     for (int i = 0; !symmetric && i < 26; i++) {
         float part = (float)(52 - i) / 50.0f, range = max - min;
         float scale = nb__cpu_round_scale(part * range / top, NB_F16), z = nearbyintf(-(part * min) / scale);
@@ -142,7 +143,7 @@ static void oracle(const block_case *c, size_t groups, const float *wt, const fl
                 }
                 nb__cpu_range_params(min, max, c->bits, c->symmetric, NB_F16, &o->scales[at], &o->zeros[at]);
                 if (c->search) {
-                    pair best = search_oracle(w + p, h + p, end - p, c->bits, c->symmetric);
+                    pair best = search_oracle(w + p, h + p, end - p, c->bits, c->symmetric, c->either_sign);
                     o->scales[at] = best.scale;
                     o->zeros[at] = best.zero;
                 }
@@ -190,7 +191,8 @@ static void check_block(const block_case *c) {
         block_out got = block_out_new(c, groups);
         struct nb_gptq_block_args a = {.n = c->n, .k = c->k, .groups = groups, .first = c->first, .cols = c->cols,
                                        .ldw = c->n, .ldu = c->k, .static_params = c->static_params,
-                                       .symmetric = c->symmetric, .bits = c->bits, .scale_type = NB_F16, .lderr = c->n};
+                                       .symmetric = c->symmetric, .either_sign = c->either_sign, .bits = c->bits, .scale_type = NB_F16,
+                                       .lderr = c->n};
         a.wt = nb_mem_host(wt, 0);
         a.u = nb_mem_host(u, 0);
         a.group_of = nb_mem_host(group_of, 0);
@@ -219,12 +221,12 @@ static void check_block(const block_case *c) {
 /* Every row of kernels.def has the oracle's bits: codes, parameters, errors and losses. */
 Test(gptq_ops, blocks_are_bit_equal_to_the_oracle) {
     static const block_case cases[] = {
-        {1, 1, 0, 1, 1, 4, false, false, false},     {1, 5, 0, 5, 2, 2, true, false, false},     {7, 33, 0, 33, 32, 3, false, false, false},
-        {32, 128, 0, 128, 64, 4, false, false, false}, {33, 128, 64, 64, 64, 4, true, false, false}, {31, 200, 96, 100, 96, 8, false, false, false},
-        {100, 70, 16, 9, 16, 5, false, false, false}, {64, 300, 128, 128, 300, 4, false, false, false}, {17, 100, 40, 60, 1, 6, true, false, false},
-        {40, 60, 0, 60, 8, 4, false, true, false},    {65, 96, 32, 64, 32, 7, true, true, false},   {5, 150, 75, 75, 3, 4, false, false, false},
-        {33, 128, 0, 128, 64, 4, false, false, true}, {64, 300, 128, 128, 300, 4, true, false, true},
-        {7, 100, 96, 4, 32, 3, false, false, true},
+        {1, 1, 0, 1, 1, 4, false, false, false, false},     {1, 5, 0, 5, 2, 2, true, false, false, false},     {7, 33, 0, 33, 32, 3, false, false, false, false},
+        {32, 128, 0, 128, 64, 4, false, false, false, false}, {33, 128, 64, 64, 64, 4, true, false, false, false}, {31, 200, 96, 100, 96, 8, false, false, false, false},
+        {100, 70, 16, 9, 16, 5, false, false, false, false}, {64, 300, 128, 128, 300, 4, false, false, false, false}, {17, 100, 40, 60, 1, 6, true, false, false, false},
+        {40, 60, 0, 60, 8, 4, false, true, false, false},    {65, 96, 32, 64, 32, 7, true, true, false, false},   {5, 150, 75, 75, 3, 4, false, false, false, false},
+        {33, 128, 0, 128, 64, 4, false, false, true, false}, {64, 300, 128, 128, 300, 4, true, false, true, false},
+        {7, 100, 96, 4, 32, 3, false, false, true, false}, {33, 128, 0, 128, 32, 4, true, false, true, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_block(&cases[i]);
@@ -241,14 +243,15 @@ Test(gptq_ops, random_blocks_are_bit_equal_to_the_oracle) {
         c.symmetric = nb_random_below(&r, 2);
         c.static_params = nb_random_below(&r, 4) == 0;
         c.search = nb_random_below(&r, 2);
+        c.either_sign = nb_random_below(&r, 2);
         check_block(&c);
     }
 }
 
 /* ---- group_search ---- */
 
-static void check_search(size_t n, size_t k, size_t group, unsigned bits, bool symmetric, bool weighted) {
-    size_t groups = (k + group - 1) / group, count, differs = 0;
+static void check_search(size_t n, size_t k, size_t group, unsigned bits, bool symmetric, bool weighted, bool either_sign) {
+    size_t groups = (k + group - 1) / group, count, differs = 0, negative = 0;
     float *w = make(n * k, 4), *h = make(k * k, 4), *weight = make(k, 4);
     float *scales = make(n * groups, 4), *zeros = make(n * groups, 4);
     fill(w, n * k, n + k + bits);
@@ -261,13 +264,13 @@ static void check_search(size_t n, size_t k, size_t group, unsigned bits, bool s
         if (rows[v].op != NB_OP_group_search || rows[v].backend != NB_CPU || rows[v].needs & ~nb_cpu_features())
             continue;
         struct nb_group_search_args a = {.n = n, .k = k, .group = group, .w = nb_mem_host(w, 0), .ldw = k, .ldh = k, .bits = bits,
-                                         .symmetric = symmetric, .scale_type = NB_F16, .scales = nb_mem_host(scales, 0),
+                                         .symmetric = symmetric, .either_sign = either_sign, .scale_type = NB_F16, .scales = nb_mem_host(scales, 0),
                                          .zeros = nb_mem_host(zeros, 0)};
         a.h = weighted ? nb_mem_host(h, 0) : (nb_mem){0};
         cr_assert_eq(nb_launch_row(stream, &rows[v], &a, NULL), NB_OK);
         for (size_t i = 0; i < n * groups; i++) {
             size_t first = i % groups * group, len = first + group < k ? group : k - first;
-            pair p = search_oracle(w + i / groups * k + first, weight + first, len, bits, symmetric);
+            pair p = search_oracle(w + i / groups * k + first, weight + first, len, bits, symmetric, either_sign);
             cr_assert(p.scale == scales[i] && p.zero == zeros[i], "%s: %g %g, expected %g %g", rows[v].name, (double)scales[i],
                       (double)zeros[i], (double)p.scale, (double)p.zero);
             float scale, zero, min = 0.0f, max = 0.0f;
@@ -277,9 +280,11 @@ static void check_search(size_t n, size_t k, size_t group, unsigned bits, bool s
             }
             nb__cpu_range_params(min, max, bits, symmetric, NB_F16, &scale, &zero);
             differs += scale != p.scale;
+            negative += p.scale < 0.0f;
         }
     }
     cr_assert(bits > 4 || differs > 0, "the search never left the range");
+    cr_assert((negative > 0) == (symmetric && either_sign), "%zu negative scales", negative);
     free(w);
     free(h);
     free(weight);
@@ -289,13 +294,16 @@ static void check_search(size_t n, size_t k, size_t group, unsigned bits, bool s
 
 /* Every row finds, of all pairs tried one by one, the first of the least error. */
 Test(gptq_ops, a_search_finds_the_best_pair) {
-    check_search(1, 40, 16, 4, false, true);
-    check_search(33, 96, 32, 4, true, true);
-    check_search(40, 70, 64, 3, false, false);
-    check_search(64, 128, 128, 3, true, false);
-    check_search(5, 64, 32, 2, false, true);
-    check_search(17, 64, 32, 8, false, true);
-    check_search(17, 64, 32, 8, true, false);
+    check_search(1, 40, 16, 4, false, true, false);
+    check_search(33, 96, 32, 4, true, true, false);
+    check_search(40, 70, 64, 3, false, false, false);
+    check_search(64, 128, 128, 3, true, false, false);
+    check_search(5, 64, 32, 2, false, true, false);
+    check_search(17, 64, 32, 8, false, true, false);
+    check_search(17, 64, 32, 8, true, false, false);
+    check_search(33, 96, 32, 4, true, true, true);
+    check_search(33, 96, 32, 3, true, false, true);
+    check_search(33, 96, 32, 4, false, false, true);
 }
 
 /* A group on a grid of the right kind with one outlier of no weight: the search finds the grid, whose error is 0. */

@@ -26,13 +26,14 @@ const char *golden_path(const char *name) {
 
 const char *large_model(const char *name) {
     static char path[1024];
-    const char *given = getenv("NIBBLE_TEST_MODEL");
+    const char *given = getenv("NIBBLE_TEST_MODEL"), *slash = given ? strrchr(given, '/') : NULL;
     snprintf(path, sizeof path, "models/%s", name);
-    const char *found = given && *given ? given : path;
-    if (nb_path_exists(found))
-        return found;
-    cr_log_warn("not run: no model at %s (NIBBLE_TEST_MODEL or build/models/%s)", found, name);
-    fprintf(stderr, "not run: no model at %s\n", found);
+    if (given && *given) /* it, or what lies beside it */
+        snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash + 1 - given) : 0, given, name);
+    if (nb_path_exists(path))
+        return path;
+    cr_log_warn("not run: no model at %s (NIBBLE_TEST_MODEL or build/models/%s)", path, name);
+    fprintf(stderr, "not run: no model at %s\n", path);
     return NULL;
 }
 

@@ -16,7 +16,7 @@ void machine_close(machine *m);
 
 /* A path under tests/golden. */
 const char *golden_path(const char *name);
-/* SmolLM2's GGUF or another large file: NIBBLE_TEST_MODEL, or build/models/NAME, or NULL after saying so. */
+/* A large file: the one of that name beside NIBBLE_TEST_MODEL, or build/models/NAME, or NULL after saying so. */
 const char *large_model(const char *name);
 
 /* All tensors of one safetensors file. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/model/impl.h"
 #include "run.h"
 
 /* Logits against Transformers in f32: at each position max|difference| <= 1e-4 of max|logit|. Golden rows hold either the
@@ -88,6 +89,33 @@ Test(forward, gguf_of_many_block_types_and_rope_factors) {
     compare("gguf/llama-untied-mix.gguf", "logits/llama-untied-mix.safetensors");
 }
 
+/* 40 tokens through layers that see 8, all, and 8: other windows give other logits (below). */
+Test(forward, gemma3_with_windows_and_all_its_norms) {
+    compare("models/gemma3-bf16", "logits/gemma3-bf16.safetensors");
+    compare("gguf/gemma3-f16.gguf", "logits/gemma3-f16.safetensors");
+}
+
+/* The first token that two windows treat differently is the one at the place of the smaller. */
+Test(forward, a_window_hides_what_is_before_it) {
+    machine m = machine_open(1);
+    nb_model *model = model_open(golden_path("models/gemma3-bf16"));
+    nb_hparams *hp = (nb_hparams *)(uintptr_t)nb_model_hparams(model);
+    int32_t ids[20];
+    for (int i = 0; i < 20; i++)
+        ids[i] = 5 + 7 * i;
+    cr_assert_eq(hp->window, 8);
+    cr_assert(nb_layer_is_local(hp, 0) && !nb_layer_is_local(hp, 1) && nb_layer_is_local(hp, 2));
+    float *eight = run_logits(&m, model, ids, 1, 20);
+    hp->window = 12;
+    float *twelve = run_logits(&m, model, ids, 1, 20);
+    cr_assert(!memcmp(eight, twelve, 8 * hp->vocab * sizeof *eight));
+    cr_assert(memcmp(eight + 8 * hp->vocab, twelve + 8 * hp->vocab, hp->vocab * sizeof *eight));
+    free(eight);
+    free(twelve);
+    nb_model_close(model);
+    machine_close(&m);
+}
+
 /* Linears quantized by GPTQModel, decoded by our readers. */
 Test(forward, gptq_checkpoints) {
     static const char *const names[] = {"w4-sym-g32", "w4-sym-g32-act", "w4-asym-g64-act-v2", "w4-asym-g32-v1-zero0",
@@ -105,6 +133,41 @@ Test(forward, smollm2) {
     const char *path = large_model("SmolLM2-135M-Instruct.Q4_1.gguf");
     if (path)
         compare_model(path, "logits/smollm2-135m-q4_1.safetensors");
+}
+
+/* The last eight positions of a text longer than the window. */
+static void compare_long(const char *path, const char *logits) {
+    machine m = machine_open(2);
+    nb_model *model = model_open(path);
+    golden g = golden_open(logits);
+    const nb_view *ids = golden_find(&g, "long.ids"), *want = golden_find(&g, "long.logits");
+    const nb_view *maxabs = golden_find(&g, "long.maxabs"), *sample = golden_find(&g, "sample");
+    size_t length = ids->dims[0], tail = want->dims[0], width = want->dims[1], vocab = nb_model_hparams(model)->vocab;
+    cr_assert_gt(length, nb_model_hparams(model)->window + 64);
+    float *got = run_logits(&m, model, ids->data, 1, length);
+    double worst = 0;
+    for (size_t t = 0; t < tail; t++)
+        for (size_t j = 0; j < width; j++) {
+            size_t id = (size_t)((const int32_t *)sample->data)[j];
+            double off = fabs((double)got[(length - tail + t) * vocab + id] - (double)((const float *)want->data)[t * width + j]);
+            worst = fmax(worst, off / (double)((const float *)maxabs->data)[t]);
+        }
+    fprintf(stderr, "%s, %zu tokens: %.2g of max|logit|\n", path, length, worst);
+    cr_assert_leq(worst, 1e-4);
+    free(got);
+    golden_close(&g);
+    nb_model_close(model);
+    machine_close(&m);
+}
+
+Test(forward, gemma3_270m) {
+    char path[1024];
+    const char *found = large_model("gemma-3-270m-q4_k_m.gguf");
+    if (!found)
+        return;
+    snprintf(path, sizeof path, "%s", found);
+    compare_model(path, "logits/gemma-3-270m-q4_k_m.safetensors");
+    compare_long(path, "logits/gemma-3-270m-q4_k_m.safetensors");
 }
 
 /* ---- the three ways to run a block give the same ---- */
@@ -176,13 +239,14 @@ static void stages_equal_blocks(const char *name) {
 Test(forward, stages_give_the_bits_of_blocks) {
     stages_equal_blocks("models/llama-tied-f16");
     stages_equal_blocks("models/llama-tied-f32"); /* heads * head_dim > hidden */
+    stages_equal_blocks("models/gemma3-bf16");
 }
 
 /* One call for all tokens, against calls of 1, 20, 1 ... tokens with a cache. The sums' orders differ (dot products for few
  * rows): the states agree to 1e-5 of their largest. */
-static void cache_equals_whole(size_t sequences, const size_t *steps, size_t n_steps) {
+static void cache_equals_whole(const char *name, size_t sequences, const size_t *steps, size_t n_steps) {
     machine m = machine_open(2);
-    nb_model *model = model_open(golden_path("models/llama-untied-bf16"));
+    nb_model *model = model_open(golden_path(name));
     const nb_hparams *hp = nb_model_hparams(model);
     int32_t ids[ROWS], part[ROWS];
     size_t length = 0, h = hp->hidden, rows;
@@ -199,8 +263,8 @@ static void cache_equals_whole(size_t sequences, const size_t *steps, size_t n_s
     cr_assert_eq(nb_alloc(m.device, rows * h * 4, &whole, NULL), NB_OK);
     cr_assert_eq(nb_alloc(m.device, rows * h * 4, &some, NULL), NB_OK);
     cr_assert_eq(nb_forward_embed(f, ids, rows, whole, NULL), NB_OK);
-    nb_block blocks[2];
-    for (size_t l = 0; l < 2; l++) {
+    nb_block blocks[3];
+    for (size_t l = 0; l < hp->layers; l++) {
         cr_assert_eq(nb_block_load(model, m.stream, l, &blocks[l], NULL), NB_OK);
         cr_assert_eq(nb_forward_block(f, &blocks[l], whole, sequences, length, NULL, 0, NULL), NB_OK);
     }
@@ -211,7 +275,7 @@ static void cache_equals_whole(size_t sequences, const size_t *steps, size_t n_s
         for (size_t s = 0; s < sequences; s++)
             memcpy(part + s * steps[i], ids + s * length + past, steps[i] * sizeof *ids);
         cr_assert_eq(nb_forward_embed(f, part, sequences * steps[i], some, NULL), NB_OK);
-        for (size_t l = 0; l < 2; l++)
+        for (size_t l = 0; l < hp->layers; l++)
             cr_assert_eq(nb_forward_block(f, &blocks[l], some, sequences, steps[i], kv, past, NULL), NB_OK);
         for (size_t s = 0; s < sequences; s++)
             for (size_t j = 0; j < steps[i] * h; j++) {
@@ -221,7 +285,7 @@ static void cache_equals_whole(size_t sequences, const size_t *steps, size_t n_s
     }
     nb_err err = {0};
     cr_assert_eq(nb_forward_block(f, &blocks[0], some, sequences, 4, kv, length, &err), NB_E_USAGE);
-    for (size_t l = 0; l < 2; l++)
+    for (size_t l = 0; l < hp->layers; l++)
         nb_block_free(m.device, &blocks[l]);
     nb_release(m.device, &whole);
     nb_release(m.device, &some);
@@ -232,8 +296,125 @@ static void cache_equals_whole(size_t sequences, const size_t *steps, size_t n_s
 }
 
 Test(forward, a_cache_changes_nothing) {
-    cache_equals_whole(1, (const size_t[]){1, 20, 1, 1, 7}, 5);
-    cache_equals_whole(3, (const size_t[]){9, 1, 1, 6, 1}, 5);
+    static const char *const names[] = {"models/llama-untied-bf16", "models/gemma3-bf16"};
+    for (size_t i = 0; i < 2; i++) {
+        cache_equals_whole(names[i], 1, (const size_t[]){1, 20, 1, 1, 7}, 5);
+        cache_equals_whole(names[i], 3, (const size_t[]){9, 1, 1, 6, 1}, 5);
+    }
+}
+
+/* Rows of q, k and v, and of gate and up, do not depend on what stands beside them: a joined block gives the same bits. */
+static void joined_equals_single(const char *name, nb_gemm_mode mode, size_t sequences, const size_t *steps, size_t n_steps,
+                                 bool cached) {
+    machine m = machine_open(2);
+    nb_model *model = model_open(golden_path(name));
+    const nb_hparams *hp = nb_model_hparams(model);
+    int32_t ids[ROWS];
+    nb_forward *f;
+    nb_mem hidden[2];
+    nb_kv *kv[2] = {NULL, NULL};
+    nb_block blocks[2][2];
+    cr_assert_leq(hp->layers, 2);
+    random_ids(ids, ROWS, hp->vocab);
+    cr_assert_eq(nb_forward_new(model, m.stream, ROWS, &f, NULL), NB_OK);
+    nb_forward_set_mode(f, mode);
+    for (size_t i = 0; i < 2; i++) {
+        cr_assert_eq(nb_alloc(m.device, ROWS * hp->hidden * 4, &hidden[i], NULL), NB_OK);
+        if (cached)
+            cr_assert_eq(nb_kv_new(model, m.stream, sequences, 40, &kv[i], NULL), NB_OK);
+        for (size_t l = 0; l < hp->layers; l++)
+            cr_assert_eq((i ? nb_block_load_joined : nb_block_load)(model, m.stream, l, &blocks[i][l], NULL), NB_OK);
+    }
+    for (nb_joint j = 0; j < NB_JOINT_COUNT; j++)
+        cr_assert(blocks[1][0].joint[j].packed && !blocks[0][0].joint[j].packed);
+    cr_assert(!blocks[1][0].lin[NB_LIN_K].packed && blocks[0][0].lin[NB_LIN_K].packed);
+    for (size_t s = 0, past = 0; s < n_steps; past += cached ? steps[s] : 0, s++) {
+        size_t rows = sequences * steps[s];
+        for (size_t i = 0; i < 2; i++) {
+            cr_assert_eq(nb_forward_embed(f, ids + past, rows, hidden[i], NULL), NB_OK);
+            for (size_t l = 0; l < hp->layers; l++)
+                cr_assert_eq(nb_forward_block(f, &blocks[i][l], hidden[i], sequences, steps[s], kv[i], past, NULL), NB_OK);
+        }
+        cr_assert(!memcmp(nb_host(hidden[0]), nb_host(hidden[1]), rows * hp->hidden * 4), "%s step %zu", name, s);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t l = 0; l < hp->layers; l++)
+            nb_block_free(m.device, &blocks[i][l]);
+        nb_release(m.device, &hidden[i]);
+        nb_kv_free(kv[i]);
+    }
+    nb_forward_free(f);
+    nb_model_close(model);
+    machine_close(&m);
+}
+
+Test(forward, joined_linears_give_the_bits_of_single_ones) {
+    static const char *const names[] = {"gptq/w4-sym-g32", "gptq/w4-asym-g32-v1", "gptq/w3-sym-g32"};
+    for (size_t i = 0; i < 3; i++)
+        for (nb_gemm_mode mode = NB_GEMM_EXACT; mode <= NB_GEMM_FAST; mode++) {
+            joined_equals_single(names[i], mode, 1, (const size_t[]){9, 1, 1, 12}, 4, true);
+            joined_equals_single(names[i], mode, 2, (const size_t[]){5, 1, 3}, 3, true);
+            joined_equals_single(names[i], mode, 3, (const size_t[]){7, 1}, 2, false);
+        }
+}
+
+/* Bits of a group's scale: max|w| / 127 in f16, as head.c says. */
+static float head_scale(const float *w, size_t count) {
+    float max = 0.0f;
+    for (size_t j = 0; j < count; j++)
+        max = fmaxf(max, fabsf(w[j]));
+    return nb_f16_to_f32(nb_f32_to_f16(max / 127.0f));
+}
+
+/* The 8-bit head is at most half a step of each weight away, |x| times that in the logit; in f32, with K = 64:
+ * gamma_K sum|x||w| more on both sides. */
+Test(forward, an_eight_bit_head_is_half_a_step_away) {
+    enum { COUNT = 5 };
+    machine m = machine_open(2);
+    nb_model *model = model_open(golden_path("gptq/w4-sym-g32"));
+    const nb_hparams *hp = nb_model_hparams(model);
+    size_t k = hp->hidden, n = hp->vocab;
+    nb_forward *f;
+    nb_mem hidden, logits[3];
+    float *x = malloc(k * sizeof *x), *w = malloc(k * sizeof *w), *gain = malloc(k * sizeof *gain);
+    int32_t ids[COUNT] = {1, 7, 200, 3, 40};
+    cr_assert_eq(nb_forward_new(model, m.stream, COUNT, &f, NULL), NB_OK);
+    cr_assert_eq(nb_alloc(m.device, COUNT * k * 4, &hidden, NULL), NB_OK);
+    cr_assert_eq(nb_forward_embed(f, ids, COUNT, hidden, NULL), NB_OK);
+    for (size_t i = 0; i < 3; i++) { /* stored, 8 bits, stored again */
+        cr_assert_eq(nb_alloc(m.device, COUNT * n * 4, &logits[i], NULL), NB_OK);
+        cr_assert_eq(nb_forward_set_embeddings(f, i == 1 ? NB_EMBEDDINGS_Q8 : NB_EMBEDDINGS_STORED, NULL), NB_OK);
+        cr_assert_eq(nb_forward_logits(f, hidden, COUNT, logits[i], NULL), NB_OK);
+    }
+    cr_assert(!memcmp(nb_host(logits[0]), nb_host(logits[2]), COUNT * n * 4));
+    cr_assert(memcmp(nb_host(logits[0]), nb_host(logits[1]), COUNT * n * 4));
+    nb_to_f32(model->final_norm->dtype, model->final_norm->data, k, gain);
+    for (size_t r = 0; r < COUNT; r++) {
+        const float *h = nb_host_f32(hidden) + r * k;
+        double squares = 0;
+        for (size_t j = 0; j < k; j++)
+            squares += (double)h[j] * h[j];
+        for (size_t j = 0; j < k; j++)
+            x[j] = (float)(h[j] / sqrt(squares / (double)k + hp->norm_eps) * gain[j]);
+        for (size_t t = 0; t < n; t++) {
+            double bound = 0, gamma = (double)(k + 8) * 0x1p-24;
+            nb_to_f32(model->head->dtype, (const char *)model->head->data + t * model->head->bytes / n, k, w);
+            for (size_t j = 0; j < k; j++)
+                bound += fabs((double)x[j]) *
+                         (0.5 * (1 + 0x1p-20) * head_scale(w + j / 32 * 32, 32) + 2 * gamma * fabs((double)w[j]));
+            float a = nb_host_f32(logits[0])[r * n + t], b = nb_host_f32(logits[1])[r * n + t];
+            cr_assert_leq(fabs((double)a - b), bound, "row %zu token %zu: %g, %g", r, t, (double)a, (double)b);
+        }
+    }
+    free(x);
+    free(w);
+    free(gain);
+    for (size_t i = 0; i < 3; i++)
+        nb_release(m.device, &logits[i]);
+    nb_release(m.device, &hidden);
+    nb_forward_free(f);
+    nb_model_close(model);
+    machine_close(&m);
 }
 
 Test(forward, refusals) {

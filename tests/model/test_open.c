@@ -26,13 +26,14 @@ static const char *in_dir(const char *name) {
     return path;
 }
 
-/* The tiny model with one key of config.json set to a JSON text, or removed where it is "". */
-static void make_model(const char *key, const char *value) {
-    char from[1024];
+/* A tiny model with one key of config.json set to a JSON text, or removed where it is "". */
+static void make_model_of(const char *base, const char *key, const char *value) {
+    char from[1100], folder[1024];
     json_t *config;
-    snprintf(from, sizeof from, "%s/model.safetensors", golden_path("models/llama-tied-f16"));
+    snprintf(folder, sizeof folder, "%s", golden_path(base));
+    snprintf(from, sizeof from, "%s/model.safetensors", folder);
     cr_assert_eq(nb_file_copy(from, in_dir("model.safetensors"), NULL), NB_OK);
-    snprintf(from, sizeof from, "%s/config.json", golden_path("models/llama-tied-f16"));
+    snprintf(from, sizeof from, "%s/config.json", folder);
     cr_assert_eq(nb_json_read(from, 1 << 20, &config, NULL), NB_OK);
     if (*value)
         cr_assert_eq(json_object_set_new(config, key, json_loads(value, JSON_DECODE_ANY, NULL)), 0);
@@ -40,6 +41,10 @@ static void make_model(const char *key, const char *value) {
         json_object_del(config, key);
     cr_assert_eq(nb_json_write(in_dir("config.json"), config, NULL), NB_OK);
     json_decref(config);
+}
+
+static void make_model(const char *key, const char *value) {
+    make_model_of("models/llama-tied-f16", key, value);
 }
 
 /* Numbers are those of the table of bad inputs in the development notes. */
@@ -79,19 +84,73 @@ static const struct {
     {"quantization of another kind", "quantization_config", "{\"quant_method\":\"exl9\"}", NB_E_UNSUPPORTED, "exl9"},
 };
 
+static void expect_refused(const char *what, nb_status want, const char *says) {
+    nb_model *model = NULL;
+    nb_err err = {0};
+    char line[1300];
+    nb_status status = nb_model_open(dir, &model, &err);
+    nb_err_line(&err, line, sizeof line);
+    cr_expect_eq(status, want, "%s: status %d, %s", what, (int)status, line);
+    cr_expect(strstr(line, says), "%s: %s", what, line);
+    cr_expect(strstr(line, dir), "%s names no file: %s", what, line);
+    cr_expect_null(model);
+}
+
 Test(model_open, bad_configurations, .init = make_dir, .fini = drop_dir) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        nb_model *model = NULL;
-        nb_err err = {0};
-        char line[1300];
         make_model(bad[i].key, bad[i].value);
-        nb_status status = nb_model_open(dir, &model, &err);
-        nb_err_line(&err, line, sizeof line);
-        cr_expect_eq(status, bad[i].status, "%s: status %d, %s", bad[i].what, (int)status, line);
-        cr_expect(strstr(line, bad[i].says), "%s: %s", bad[i].what, line);
-        cr_expect(strstr(line, dir), "%s names no file: %s", bad[i].what, line);
-        cr_expect_null(model);
+        expect_refused(bad[i].what, bad[i].status, bad[i].says);
     }
+}
+
+Test(model_open, bad_configurations_of_gemma3, .init = make_dir, .fini = drop_dir) {
+    static const struct {
+        const char *key, *value;
+        nb_status status;
+        const char *says;
+    } cases[] = {
+        {"layer_types", "[\"sliding_attention\",\"full_attention\"]", NB_E_INPUT, "no list of 3"},
+        {"layer_types", "[\"sliding_attention\",\"full_attention\",\"full_attention\"]", NB_E_UNSUPPORTED, "every 2 layers"},
+        {"layer_types", "[\"chunked_attention\",\"full_attention\",\"full_attention\"]", NB_E_UNSUPPORTED, "chunked_attention"},
+        {"layer_types", "[1,2,3]", NB_E_UNSUPPORTED, "layer_types"},
+        {"sliding_window", "0", NB_E_INPUT, "sliding_window"},
+        {"sliding_window", "", NB_E_INPUT, "sliding_window"},
+        {"hidden_activation", "\"relu\"", NB_E_UNSUPPORTED, "hidden_activation"},
+        {"final_logit_softcapping", "30.0", NB_E_UNSUPPORTED, "final_logit_softcapping"},
+        {"use_bidirectional_attention", "true", NB_E_UNSUPPORTED, "use_bidirectional_attention"},
+        {"query_pre_attn_scalar", "-1", NB_E_INPUT, "query_pre_attn_scalar"},
+        {"head_dim", "32", NB_E_INPUT, "self_attn.q_norm.weight"},
+        {"rope_parameters", "{\"sliding_attention\":{\"rope_type\":\"yarn\"}}", NB_E_UNSUPPORTED, "yarn"},
+        {"rope_parameters", "{\"sliding_attention\":{\"rope_theta\":0}}", NB_E_INPUT, "rope_local_base_freq"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        make_model_of("models/gemma3-bf16", cases[i].key, cases[i].value);
+        expect_refused(cases[i].key, cases[i].status, cases[i].says);
+    }
+}
+
+/* The keys of older versions of Transformers. */
+Test(model_open, gemma3_configurations_old_and_new, .init = make_dir, .fini = drop_dir) {
+    make_model_of("models/gemma3-bf16", "layer_types", "");
+    nb_model *model = model_open(dir);
+    const nb_hparams *hp = nb_model_hparams(model);
+    cr_assert(hp->window == 8 && hp->window_pattern == 6 && hp->tied);
+    cr_assert_float_eq(hp->attn_scale, 1.0 / sqrt(24.0), 1e-12);
+    cr_assert(hp->rope_theta == 1e6 && hp->rope_local_theta == 1e4 && hp->rope_scaling == NB_ROPE_LINEAR);
+    nb_model_close(model);
+    make_model_of("models/gemma3-bf16", "rope_parameters", "");
+    json_t *config;
+    cr_assert_eq(nb_json_read(in_dir("config.json"), 1 << 20, &config, NULL), NB_OK);
+    json_object_set_new(config, "rope_local_base_freq", json_real(2e4));
+    json_object_set_new(config, "rope_theta", json_real(3e5));
+    json_object_set_new(config, "sliding_window_pattern", json_integer(2));
+    json_object_del(config, "layer_types");
+    cr_assert_eq(nb_json_write(in_dir("config.json"), config, NULL), NB_OK);
+    json_decref(config);
+    model = model_open(dir);
+    hp = nb_model_hparams(model);
+    cr_assert(hp->window_pattern == 2 && hp->rope_theta == 3e5 && hp->rope_local_theta == 2e4 && hp->rope_scaling == NB_ROPE_NONE);
+    nb_model_close(model);
 }
 
 /* Overwrites one half of tensor `name` in the copy of the model. */

@@ -116,7 +116,7 @@ Test(awq, folding_keeps_the_product) {
         }
         if (types[t] == NB_F16)
             old[6] = norm[6] = 1e4f; /* 1e13 does not fit */
-        nb_awq_fold(norm, s, 64, types[t]);
+        nb_awq_fold(norm, s, 64, types[t], 0.0f);
         for (int j = 0; j < 64; j++) {
             uint16_t half = types[t] == NB_F16 ? nb_f32_to_f16(norm[j]) : nb_f32_to_bf16(norm[j]);
             float held = types[t] == NB_F32 ? norm[j] : types[t] == NB_F16 ? nb_f16_to_f32(half) : nb_bf16_to_f32(half);
@@ -128,5 +128,24 @@ Test(awq, folding_keeps_the_product) {
             cr_assert(kept || held == norm[j], "%d: not exact", j);
             cr_assert(kept || fabsf(s[j] / asked[j] - 1.0f) <= 0.005f, "%d: %g for %g", j, (double)s[j], (double)asked[j]);
         }
+    }
+}
+
+/* Gemma's files hold norms less 1: what the file holds and 1 is the new norm, and new norm * s the old one. */
+Test(awq, folding_into_a_norm_with_an_offset) {
+    nb_random r = nb_random_seed(9);
+    float norm[64], s[64], old[64], asked[64];
+    for (int j = 0; j < 64; j++) {
+        old[j] = norm[j] = 0.05f + 2.0f * nb_random_f32(&r);
+        asked[j] = s[j] = 0.2f + 4.0f * nb_random_f32(&r);
+    }
+    nb_awq_fold(norm, s, 64, NB_BF16, 1.0f);
+    for (int j = 0; j < 64; j++) {
+        float held = nb_bf16_to_f32(nb_f32_to_bf16(norm[j] - 1.0f));
+        cr_assert_eq(held + 1.0f, norm[j], "%d: %a is not what the file gives", j, (double)norm[j]);
+        cr_assert_float_eq(norm[j] * s[j], old[j], 1.2e-7f * old[j]);
+        /* bfloat16 has 8 bits: 2^-8 of what is stored; and three roundings to float of values up to 11 */
+        float want = old[j] / asked[j];
+        cr_assert_leq(fabsf(want - norm[j]), 0x1p-8f * fabsf(want - 1.0f) + 0x1.8p-23f * (want + 1.0f));
     }
 }

@@ -53,6 +53,8 @@ Test(quant_memory, scratch_is_what_is_taken) {
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             nb_quant_options o = nb_quant_defaults(shapes[s][1]);
             o.group_size = shapes[s][2];
+            o.descent = s & 1;
+            o.iterations = 2;
             nb_qtensor q;
             fail_at = 0;
             cr_assert_eq(run(nb_quantizers[i]->name, shapes[s][0], shapes[s][1], &o, &q), NB_OK);
@@ -64,6 +66,8 @@ Test(quant_memory, scratch_is_what_is_taken) {
 Test(quant_memory, each_allocation_may_fail) {
     for (size_t i = 0; nb_quantizers[i]; i++) {
         nb_quant_options o = nb_quant_defaults(70);
+        o.descent = 1;
+        o.iterations = 2;
         nb_qtensor q;
         size_t failures = 0;
         for (fail_at = 1;; fail_at++, failures++) {

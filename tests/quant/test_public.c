@@ -197,3 +197,100 @@ Test(public_quantize, searched_scales_lose_less) {
     o.scales = (nb_scale_rule)2;
     cr_assert_eq(run(&o, &in, &found, NULL), NB_E_USAGE);
 }
+
+/* All methods, and what refines them, on one matrix. */
+Test(public_quantize, every_method) {
+    static result rtn, got, best;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    o.bits = 3;
+    o.method = "rtn";
+    cr_assert_eq(run(&o, &in, &rtn, NULL), NB_OK);
+    static const char *const methods[] = {"gptq", "autoround"};
+    for (int i = 0; i < 2; i++) {
+        o.method = methods[i];
+        cr_assert_eq(run(&o, &in, &got, NULL), NB_OK);
+        cr_assert_lt(loss(got.back), 0.8 * loss(rtn.back), "%s: %g, rounding %g", methods[i], loss(got.back), loss(rtn.back));
+        cr_assert_float_eq(got.out.loss, loss(got.back), 5e-3 * got.out.loss);
+    }
+    o.method = "gptq";
+    cr_assert_eq(run(&o, &in, &got, NULL), NB_OK);
+    o.descent = 4;
+    cr_assert_eq(run(&o, &in, &best, NULL), NB_OK);
+    cr_assert_lt(loss(best.back), loss(got.back));
+    o.method = "hqq";
+    o.float_zeros = 1;
+    in.hessian = NULL;
+    cr_assert_eq(run(&o, &in, &got, NULL), NB_OK);
+    size_t whole = 0;
+    for (size_t i = 0; i < N * GROUPS; i++)
+        whole += got.zeros[i] == nearbyintf(got.zeros[i]);
+    cr_assert_lt(whole, N * GROUPS / 2);
+}
+
+/* With Xo = 2 X the target is nearly W + asym W: the damping takes some of it. */
+Test(public_quantize, asymmetric_calibration) {
+    static result a, b, twice;
+    static float xo[ROWS * K], cross[K * K], w2[N * K];
+    for (size_t i = 0; i < ROWS * K; i++)
+        xo[i] = 2.0f * x[i];
+    for (size_t i = 0; i < K * K; i++)
+        cross[i] = 2.0f * h[i];
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    o.asym_calib = 1.0;
+    o.bits = 8;
+    o.damp = 1e-5;
+    in.cross = cross;
+    cr_assert_eq(run(&o, &in, &a, NULL), NB_OK);
+    in.hessian = in.cross = NULL;
+    cr_assert_eq(run(&o, &in, &b, NULL), NB_E_USAGE);
+    in.x = x;
+    in.x_original = xo;
+    in.rows = ROWS;
+    cr_assert_eq(run(&o, &in, &b, NULL), NB_OK);
+    o.asym_calib = 0.0;
+    in = input();
+    for (size_t i = 0; i < N * K; i++)
+        w2[i] = 2.0f * w[i];
+    in.weight = w2;
+    cr_assert_eq(run(&o, &in, &twice, NULL), NB_OK);
+    double off = 0, off_x = 0, size = 0;
+    for (size_t i = 0; i < N * K; i++) {
+        off += fabs((double)a.back[i] - (double)twice.back[i]);
+        off_x += fabs((double)b.back[i] - (double)twice.back[i]);
+        size += fabs((double)w2[i]);
+    }
+    cr_assert_lt(off, 0.03 * size, "%g of %g", off, size);
+    cr_assert_lt(off_x, 0.03 * size, "%g of %g", off_x, size);
+}
+
+Test(public_quantize, channel_scales) {
+    static result plain, scaled;
+    static float ws[N * K], hs[K * K], s[K];
+    double alpha = -1;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    o.method = "rtn";
+    cr_assert_eq(nb_quantize_channels(&o, &in, 1, s, &alpha, NULL), NB_OK);
+    cr_assert_gt(alpha, 0.0);
+    for (size_t i = 0; i < N * K; i++)
+        ws[i] = w[i] * s[i % K];
+    for (size_t i = 0; i < K * K; i++)
+        hs[i] = h[i] / (s[i / K] * s[i % K]);
+    cr_assert_eq(run(&o, &in, &plain, NULL), NB_OK);
+    in.weight = ws;
+    in.hessian = hs;
+    cr_assert_eq(run(&o, &in, &scaled, NULL), NB_OK);
+    for (size_t i = 0; i < N * K; i++)
+        scaled.back[i] /= s[i % K];
+    cr_assert_lt(loss(scaled.back), loss(plain.back));
+    in = input();
+    in.x = x;
+    in.rows = ROWS;
+    cr_assert_eq(nb_quantize_channels(&o, &in, 1, s, NULL, NULL), NB_E_USAGE, "both hessian and x");
+    in.hessian = NULL;
+    cr_assert_eq(nb_quantize_channels(&o, &in, 1, s, &alpha, NULL), NB_OK);
+    cr_assert_gt(alpha, 0.0);
+    cr_assert_eq(nb_quantize_channels(&o, &in, 0, s, NULL, NULL), NB_E_USAGE);
+}

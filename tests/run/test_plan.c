@@ -129,3 +129,39 @@ Test(plan, notes_say_which_readers_take_the_file) {
     cr_assert_not_null(strstr(notes(NULL, 8), power));
     cr_assert_null(strstr(notes("*.up_proj:group-size=-1", 32), power));
 }
+
+/* Without a budget the first recipe for the bits, with none to spend rounding to nearest; more time never gives a cheaper one. */
+Test(plan, best_goes_by_bits_and_budget) {
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    cr_assert_eq(nb_best_options(model, &o, 0, 0, &err), NB_OK);
+    cr_assert_str_eq(o.method, "gptq", "only best is replaced");
+    cr_assert_eq(o.descent, 0);
+    double last = -1;
+    for (unsigned bits = 3; bits <= 4; bits++) {
+        o = options();
+        o.bits = bits;
+        o.method = "best";
+        cr_assert_eq(nb_best_options(model, &o, 0, 0, &err), NB_OK);
+        cr_assert_str_eq(o.method, "gptq");
+        cr_assert_eq(o.descent > 0, bits == 3);
+        cr_assert_gt(o.asym_calib, 0.0);
+        last = -1;
+        for (double seconds = 1e-9; seconds < 1e3; seconds *= 1.5) {
+            nb_plan plan;
+            o = options();
+            o.bits = bits;
+            o.method = "best";
+            cr_assert_eq(nb_best_options(model, &o, seconds, 1e9, &err), NB_OK);
+            cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK);
+            cr_assert_leq(plan.flop / 1e9, seconds);
+            cr_assert_geq(plan.flop, last);
+            if (last < 0)
+                cr_assert_str_eq(o.method, "rtn");
+            last = plan.flop;
+            nb_plan_free(&plan);
+        }
+        cr_assert_eq(o.descent > 0, bits == 3, "there was time enough");
+    }
+    nb_model_close(model);
+}

@@ -1,11 +1,12 @@
-/* Threads upon threads, for ThreadSanitizer (under which Criterion does not start) and for plain runs: a pool shared by callers, and
- * devices that come and go, each used from several threads. Each result is compared with what one thread made. */
+/* Threads upon threads, for ThreadSanitizer (under which Criterion does not start) and for plain runs: a pool shared by callers,
+ * devices that come and go, and contexts of the public ABI, each used from several threads. Each result is compared with what one thread made. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <nibble/nibble.h>
 #include "host/backend/backend.h"
 #include "host/base/pool.h"
 #include "host/base/random.h"
@@ -146,9 +147,122 @@ static void stress_devices(void) {
     nb_device_close(shared[1]);
 }
 
+/* ---- the public ABI: products and packing on contexts that threads share, and on those of their own ---- */
+
+enum { GEMM_M = 9, GEMM_N = 77, GEMM_K = 200, GEMM_GROUP = 32, GEMM_GROUPS = (GEMM_K + GEMM_GROUP - 1) / GEMM_GROUP };
+
+typedef struct weight {
+    nb_weight_desc desc;
+    nb_weight_source source;
+    uint8_t codes[GEMM_N * GEMM_K], zeros[GEMM_N * GEMM_GROUPS];
+    float scales[GEMM_N * GEMM_GROUPS], x[GEMM_M * GEMM_K];
+    float exact[GEMM_M * GEMM_N], fast[GEMM_M * GEMM_N]; /* expected */
+    void *packed;
+    size_t bytes;
+} weight;
+
+static weight shared_weight;
+
+static nb_ctx *open_ctx(unsigned threads) {
+    nb_ctx_options o = {.size = sizeof o, .threads = threads};
+    nb_ctx *ctx;
+    nb_err err;
+    need(nb_ctx_open(&o, &ctx, &err), &err);
+    return ctx;
+}
+
+static void *pack_weight(nb_ctx *ctx, size_t *bytes) {
+    const weight *w = &shared_weight;
+    nb_err err;
+    need(nb_weight_packed_size(ctx, &w->desc, bytes, &err), &err);
+    void *packed = aligned_alloc(64, (*bytes + 63) / 64 * 64);
+    if (!packed)
+        exit(1);
+    need(nb_weight_pack(ctx, &w->desc, &w->source, packed, *bytes, NULL, 0, &err), &err);
+    return packed;
+}
+
+static void packed_product(nb_ctx *ctx, const void *packed, size_t bytes, nb_gemm_mode mode, float *y) {
+    const weight *w = &shared_weight;
+    nb_err err;
+    size_t work;
+    need(nb_gemm_workspace_size(ctx, &w->desc, GEMM_M, mode, &work, &err), &err);
+    work = (work + 63) / 64 * 64;
+    nb_gemm_args args = {.size = sizeof args, .mode = mode, .m = GEMM_M, .desc = &w->desc, .packed = packed,
+                         .packed_bytes = bytes, .x = w->x, .ldx = GEMM_K, .y = y, .ldy = GEMM_N,
+                         .workspace = aligned_alloc(64, work), .workspace_bytes = work};
+    need(nb_gemm(ctx, &args, &err), &err);
+    free(args.workspace);
+}
+
+/* Both modes on the weight that all share, packed by another thread, and on one packed here. */
+static void use_context(nb_ctx *ctx) {
+    const weight *w = &shared_weight;
+    float y[GEMM_M * GEMM_N];
+    size_t bytes;
+    void *own = pack_weight(ctx, &bytes);
+    if (bytes != w->bytes || memcmp(own, w->packed, bytes) != 0)
+        fault("another packed weight");
+    for (unsigned i = 0; i < 8; i++) {
+        packed_product(ctx, i % 2 ? own : w->packed, bytes, NB_GEMM_EXACT, y);
+        if (memcmp(y, w->exact, sizeof y) != 0)
+            fault("other bits of an exact product");
+        packed_product(ctx, i % 2 ? w->packed : own, bytes, NB_GEMM_FAST, y);
+        if (memcmp(y, w->fast, sizeof y) != 0)
+            fault("other bits of a fast product");
+    }
+    free(own);
+}
+
+static void *shared_context_user(void *arg) {
+    use_context(*(nb_ctx **)arg);
+    return NULL;
+}
+
+static void *own_context_user(void *arg) {
+    (void)arg;
+    for (unsigned i = 0; i < 4; i++) {
+        nb_ctx *ctx = open_ctx(1 + i % 3);
+        use_context(ctx);
+        nb_ctx_close(ctx);
+    }
+    return NULL;
+}
+
+static void stress_products(void) {
+    weight *w = &shared_weight;
+    nb_random random = nb_random_seed(11);
+    w->desc = (nb_weight_desc){.n = GEMM_N, .k = GEMM_K, .bits = 4, .group_size = GEMM_GROUP, .scale_type = NB_FLOAT_F32};
+    for (size_t i = 0; i < sizeof w->codes; i++)
+        w->codes[i] = (uint8_t)nb_random_below(&random, 16);
+    for (size_t i = 0; i < sizeof w->zeros; i++) {
+        w->zeros[i] = (uint8_t)nb_random_below(&random, 16);
+        w->scales[i] = nb_random_f32(&random);
+    }
+    for (size_t i = 0; i < GEMM_M * GEMM_K; i++)
+        w->x[i] = nb_random_f32(&random) - 0.5f;
+    w->source = (nb_weight_source){.layout = NB_LAYOUT_CANONICAL, .scale_type = NB_FLOAT_F32, .codes = w->codes,
+                                   .scales = w->scales, .zeros = w->zeros, .codes_bytes = sizeof w->codes,
+                                   .scales_bytes = sizeof w->scales, .zeros_bytes = sizeof w->zeros};
+    nb_ctx *ctx = open_ctx(1);
+    w->packed = pack_weight(ctx, &w->bytes);
+    packed_product(ctx, w->packed, w->bytes, NB_GEMM_EXACT, w->exact);
+    packed_product(ctx, w->packed, w->bytes, NB_GEMM_FAST, w->fast);
+    nb_ctx_close(ctx);
+    run_callers(own_context_user, w, 0);
+    nb_ctx *contexts[2] = {open_ctx(3), open_ctx(2)}, *uses[CALLERS];
+    for (size_t i = 0; i < CALLERS; i++)
+        uses[i] = contexts[i % 2];
+    run_callers(shared_context_user, uses, sizeof *uses);
+    nb_ctx_close(contexts[0]);
+    nb_ctx_close(contexts[1]);
+    free(w->packed);
+}
+
 int main(void) {
     stress_pool();
     stress_devices();
+    stress_products();
     printf("%d faults\n", atomic_load(&faults));
     return atomic_load(&faults) != 0;
 }

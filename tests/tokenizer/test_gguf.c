@@ -30,6 +30,7 @@ Test(gguf, llama3) { check_gguf("llama3", "llama3"); }
 Test(gguf, qwen2) { check_gguf("qwen2", "qwen2"); }
 /* Scores instead of merges. */
 Test(gguf, llama2) { check_gguf("llama2", "llama2-prepend"); }
+Test(gguf, gemma) { check_gguf("gemma", "gemma"); }
 
 /* The real vocabulary of SmolLM2. */
 Test(gguf, smollm2) {

@@ -27,15 +27,11 @@ void nb_ref_matmul(const struct nb_matmul_args *a, const nb_error_model *e, cons
         }
 }
 
-/* Element l of a row of stored values. */
-static double stored(const struct nb_linear_args *a, size_t row, size_t l) {
+/* Block b of row j of the stored weight, as floats. */
+static void stored(const struct nb_linear_args *a, size_t j, size_t b, float *block) {
     const nb_dtype_info *t = nb_dtype_get(a->w_type);
-    size_t row_bytes = a->k / t->block_elems * t->block_bytes;
-    float block[256];
-    nb__to_f32_plain(a->w_type,
-                     (const char *)nb_host(a->w) + row * row_bytes + l / t->block_elems * t->block_bytes,
-                     t->block_elems, block);
-    return (double)block[l % t->block_elems];
+    size_t blocks = a->k / t->block_elems;
+    nb__to_f32_plain(a->w_type, (const char *)nb_host(a->w) + (j * blocks + b) * t->block_bytes, t->block_elems, block);
 }
 
 /* Y = X W^T + bias (+ Y). Roundings: k of the sum, and two additions. */
@@ -48,9 +44,13 @@ void nb_ref_linear(const struct nb_linear_args *a, const nb_error_model *e, cons
             out->bound[i * a->n + j] = (bias ? fabs((double)bias[j]) : 0) +
                                        (a->accumulate ? fabs((double)y[i * a->ldy + j]) : 0);
         }
+    size_t width = nb_dtype_get(a->w_type)->block_elems;
+    float block[256];
     for (size_t j = 0; j < a->n; j++)
         for (size_t l = 0; l < a->k; l++) {
-            double w = stored(a, j, l);
+            if (l % width == 0)
+                stored(a, j, l / width, block);
+            double w = (double)block[l % width];
             for (size_t i = 0; i < a->m; i++) {
                 out->y[i * a->n + j] += (double)x[i * a->ldx + l] * w;
                 out->bound[i * a->n + j] += fabs((double)x[i * a->ldx + l] * w);

@@ -190,7 +190,7 @@ void nb_ref_chol_inverse(const struct nb_chol_inverse_args *a, const nb_error_mo
 /* Row i of W, which is column i of Wt; the position p begins a group: its parameters from the weights as they stand. */
 static void begin_group(const struct nb_gptq_block_args *a, size_t p, const float *w, float *scale, float *zero) {
     const uint32_t *group_of = nb_host(a->group_of), *perm = nb_host(a->perm);
-    nb_ref_grid grid = {a->bits, a->symmetric, a->scale_type};
+    nb_ref_grid grid = {a->bits, a->symmetric, a->scale_type, a->either_sign};
     float h[NB_REF_MOST_COLUMNS];
     size_t count = 0;
     for (; p + count < a->k && group_of[p + count] == group_of[p]; count++)

@@ -72,9 +72,10 @@ void nb_ref_search(const float *w, size_t stride, size_t count, const float *h, 
     }
     nb_ref_range(w, stride, count, grid, &b.scale, &b.zero);
     b.error = pair_error(w, stride, count, h, b.scale, b.zero, top);
-    for (int i = 0; grid->symmetric && i < 36; i++) {
-        float a = -min > max ? -min : max, part = (float)(232 - 3 * i) / 200.0f;
-        consider(&b, w, stride, count, h, nb_ref_round_scale(part * a / half, grid->scale_type), half, top);
+    for (int i = 0; grid->symmetric && i < (grid->either_sign ? 72 : 36); i++) {
+        float a = -min > max ? -min : max, part = (float)(232 - 3 * (i % 36)) / 200.0f;
+        float s = nb_ref_round_scale(part * a / half, grid->scale_type);
+        consider(&b, w, stride, count, h, i < 36 ? s : -s, half, top);
     }
     for (int i = 0; !grid->symmetric && i < 26; i++) {
         float p = (float)(52 - i) / 50.0f, range = max - min;
@@ -103,7 +104,7 @@ static size_t param(size_t i, size_t j, size_t k, size_t group, const uint32_t *
 }
 
 void nb_ref_group_range(const struct nb_group_range_args *a, const nb_error_model *e, const nb_ref_out *out) {
-    nb_ref_grid grid = {a->bits, a->symmetric, a->scale_type};
+    nb_ref_grid grid = {a->bits, a->symmetric, a->scale_type, false};
     (void)e, (void)out;
     for (size_t i = 0; i < a->n; i++)
         for (size_t j = 0; j < a->k; j += a->group) {
@@ -114,7 +115,7 @@ void nb_ref_group_range(const struct nb_group_range_args *a, const nb_error_mode
 }
 
 void nb_ref_group_search(const struct nb_group_search_args *a, const nb_error_model *e, const nb_ref_out *out) {
-    nb_ref_grid grid = {a->bits, a->symmetric, a->scale_type};
+    nb_ref_grid grid = {a->bits, a->symmetric, a->scale_type, a->either_sign};
     (void)e, (void)out;
     for (size_t j = 0; j < a->k; j += a->group) {
         float h[NB_REF_MOST_COLUMNS];

@@ -11,6 +11,7 @@ typedef struct nb_ref_grid {
     unsigned bits;
     bool symmetric;
     nb_dtype scale_type;
+    bool either_sign;
 } nb_ref_grid;
 
 /* A scale as the file will hold it: not below the type's least normal number, nor for F16 above 65504. */

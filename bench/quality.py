@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""The quality table: every method at 4 and 3 bits on one model, and what each refinement earns. Standard library only.
+
+    quality.py NIBBLE MODEL CALIB EVAL [--group 64] [--samples 128] [--seeds 0,1,2] [--rows PATTERN,...] [--smoke] [--keep DIR]
+
+CALIB and EVAL are texts that share nothing. Each row is quantized with SAMPLES windows of 512 tokens and evaluated in windows
+of 1024 tokens against MODEL itself in 16 bits: perplexity, mean KL divergence in nats, share of equal first choices; wall
+time and peak anonymous memory of quantizing. Headline rows (a * before the name) are run for every seed. --rows takes globs over
+row names. --smoke: 4 windows of 64 tokens, 512 tokens of text, the headline rows only; it checks that all of it runs.
+Prints a Markdown table; rows are printed as they are done.
+"""
+import argparse
+import fnmatch
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# name, settings; * is run with every seed
+ROWS = [
+    ("w4 rtn asym", "--bits 4 --asym --method rtn"),
+    ("w4 rtn sym", "--bits 4 --sym --method rtn"),
+    ("w4 hqq asym", "--bits 4 --asym --method hqq"),
+    ("w4 gptq minmax asym", "--bits 4 --asym --scales minmax --asym-calib 0"),
+    ("w4 gptq minmax stored asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order stored"),
+    ("w4 gptq minmax act asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order act"),
+    ("w4 gptq search asym", "--bits 4 --asym --asym-calib 0"),
+    ("*w4 gptq asym", "--bits 4 --asym"),
+    ("w4 gptq asym calib 1", "--bits 4 --asym --asym-calib 1"),
+    ("w4 gptq asym descent 2", "--bits 4 --asym --descent 2"),
+    ("w4 awq asym", "--bits 4 --asym --method awq"),
+    ("*w4 awq+gptq asym", "--bits 4 --asym --method awq+gptq"),
+    ("w4 autoround asym", "--bits 4 --asym --method autoround"),
+    ("*w4 gptq sym", "--bits 4 --sym"),
+    ("w4 gptq sym descent 2", "--bits 4 --sym --descent 2"),
+    ("w4 awq+gptq sym", "--bits 4 --sym --method awq+gptq"),
+    ("w4 gptq sym g32", "--bits 4 --sym --group-size 32"),
+    ("w3 rtn asym", "--bits 3 --asym --method rtn"),
+    ("w3 gptq minmax asym", "--bits 3 --asym --scales minmax --asym-calib 0"),
+    ("w3 gptq asym", "--bits 3 --asym"),
+    ("*w3 gptq asym descent 2", "--bits 3 --asym --descent 2"),
+    ("w3 awq+gptq asym descent 2", "--bits 3 --asym --method awq+gptq --descent 2"),
+    ("w3 autoround asym", "--bits 3 --asym --method autoround"),
+    ("w3 gptq sym", "--bits 3 --sym"),
+    ("w3 gptq sym descent 2", "--bits 3 --sym --descent 2"),
+]
+
+
+def call(args):
+    p = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if p.returncode != 0:
+        sys.exit(f"{' '.join(args)}: exit {p.returncode}\n{p.stderr}")
+    return json.loads(p.stdout)
+
+
+def row(o, folder, name, settings, seed):
+    out = os.path.join(folder, "out")
+    group = [] if "--group-size" in settings else ["--group-size", str(o.group)]
+    q = call([o.nibble, "quantize", o.model, "-o", out, "--force", "-q", "--json", "--calib", o.calib, "--samples", str(o.samples),
+              "--seq-len", str(o.seq_len), "--seed", str(seed), "-d", o.device] + group + settings.split())
+    e = call([o.nibble, "eval", out, "--text", o.eval, "--seq-len", str(o.window), "--max-tokens", str(o.max_tokens), "--reference",
+              o.reference or o.model, "--json", "-q", "-d", o.device])
+    if o.keep:
+        shutil.move(out, os.path.join(o.keep, name.replace(" ", "-") + f"-s{seed}"))
+    print(f"| {name} | `{settings}` | {seed} | {e['kl_mean']:.4f} | {e['perplexity']:.2f} | {100 * e['top1_agreement']:.1f} % | "
+          f"{q['bits_per_weight']:.2f} | {q['seconds']:.0f} s | {q['peak_anonymous_memory'] / 1e6:.0f} MB |", flush=True)
+
+
+def main():
+    a = argparse.ArgumentParser()
+    for name in ("nibble", "model", "calib", "eval"):
+        a.add_argument(name)
+    a.add_argument("--reference", help="the original in 16 bits, where MODEL is not")
+    a.add_argument("--group", type=int, default=64)
+    a.add_argument("--samples", type=int, default=128)
+    a.add_argument("--seq-len", type=int, default=512)
+    a.add_argument("--window", type=int, default=1024)
+    a.add_argument("--max-tokens", type=int, default=5120)
+    a.add_argument("--seeds", default="0,1,2")
+    a.add_argument("--rows", default="*")
+    a.add_argument("--device", default="cpu")
+    a.add_argument("--smoke", action="store_true")
+    a.add_argument("--keep")
+    o = a.parse_args()
+    seeds = [int(s) for s in o.seeds.split(",")]
+    if o.smoke:
+        o.samples, o.seq_len, o.window, o.max_tokens, seeds = 4, 64, 128, 512, seeds[:1]
+    print("| row | settings | seed | mean KL | perplexity | top-1 | bits | time | memory |\n|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, settings in ROWS:
+            bare = name.lstrip("*")
+            if not any(fnmatch.fnmatchcase(bare, p) for p in o.rows.split(",")) or (o.smoke and bare == name):
+                continue
+            for seed in seeds if bare != name else seeds[:1]:
+                row(o, folder, bare, settings, seed)
+
+
+main()

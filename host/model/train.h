@@ -1,0 +1,23 @@
+/* A block forward with what its gradient needs kept, and back to the gradients of its linears' weights. */
+#ifndef NB_TRAIN_H
+#define NB_TRAIN_H
+
+#include "host/model/model.h"
+
+typedef struct nb_trainer nb_trainer;
+
+/* Buffers for `sequences` sequences of `length` tokens. */
+nb_status nb_trainer_new(const nb_model *model, nb_stream *stream, size_t sequences, size_t length, nb_trainer **out, nb_err *err);
+void nb_trainer_free(nb_trainer *t); /* NULL is fine */
+/* Device bytes that nb_trainer_new takes for `tokens` tokens; SIZE_MAX where they do not fit. */
+size_t nb_trainer_bytes(const nb_hparams *hp, size_t tokens);
+
+/* *out = the block's output for x, both f32 [sequences * length, hidden]; x is read again by nb_trainer_back. The block's
+ * linears must be dense. */
+nb_status nb_trainer_forward(nb_trainer *t, const nb_block *block, nb_mem x, nb_mem *out, nb_err *err);
+
+/* Given d = gradient by the output (overwritten), grads[lin] = gradient by the weight, f32 [n,k], for each lin whose buffer is
+ * there. After nb_trainer_forward with the same block. */
+nb_status nb_trainer_back(nb_trainer *t, const nb_block *block, nb_mem d, const nb_mem grads[NB_LIN_COUNT], nb_err *err);
+
+#endif

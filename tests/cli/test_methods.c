@@ -1,0 +1,53 @@
+/* Methods through whole runs on a tiny model. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "process.h"
+
+static void setup(void) {
+    make_dir();
+    cr_assert_eq(shell("for i in $(seq 600); do echo \"Line $i of prose, number $((i * i %% 997)).\"; done >text.txt"), 0);
+}
+
+TestSuite(methods, .init = setup, .fini = drop_dir);
+
+#define RUN "$N quantize $M/llama-tied-f16 --calib text.txt --samples 8 --seq-len 64 -q"
+
+/* Mean KL divergence of an output to the original. */
+static double divergence(const char *name) {
+    cr_assert_eq(shell("$N eval %s --text text.txt --max-tokens 512 --seq-len 128 --reference $M/llama-tied-f16 --json -q", name), 0,
+                 "%s", run_err);
+    const char *at = strstr(run_out, "\"kl_mean\"");
+    cr_assert_not_null(at, "%s", run_out);
+    return strtod(strchr(at, ':') + 1, NULL);
+}
+
+/* Channel scales go into norms, and into the rows of v (whose heads share them: 4 query heads read 2) and of up. A factor that
+ * were not undone would leave nothing of the model at 8 bits; what is left is the rounding, of scales once more too. */
+Test(methods, folded_channels_leave_the_model_as_it_was) {
+    cr_assert_eq(shell(RUN " --bits 8 --method rtn --scales search -o plain && " RUN " --bits 8 --method awq -o folded"), 0, "%s",
+                 run_err);
+    cr_assert_eq(shell("tr -d ' \\n' <folded/quantization_report.json | grep -o '\"alpha\":[0-9.]*' | grep -v ':0.0$' | wc -l"), 0);
+    cr_assert_geq(atoi(run_out), 4, "too few channel scales were found: %s", run_out);
+    cr_assert_eq(shell("tr -d ' \\n' <folded/quantization_report.json | grep -o '\"first\":\"[a-z0-9_.]*\"' | grep -c 'o_proj\\|down_proj'"), 0);
+    cr_assert_eq(atoi(run_out), 4, "%s", run_out);
+    double plain = divergence("plain"), folded = divergence("folded");
+    cr_assert_lt(folded, 3 * plain + 1e-5, "%g, without channel scales %g", folded, plain);
+}
+
+/* Each refinement of a run changes it, and none breaks it: at 3 bits all are nearer to the original than rounding to nearest. */
+Test(methods, are_better_than_rounding) {
+    static const char *const methods[] = {"gptq", "gptq --descent 3", "awq+gptq", "autoround --iters 40 --batch 4", "gptq+autoround --iters 5"};
+    cr_assert_eq(shell(RUN " --bits 3 --asym --method rtn -o rtn"), 0, "%s", run_err);
+    double plain = divergence("rtn");
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        cr_assert_eq(shell(RUN " --bits 3 --asym --method %s -o m%zu", methods[i], i), 0, "%s", run_err);
+        char name[16];
+        snprintf(name, sizeof name, "m%zu", i);
+        double kl = divergence(name);
+        cr_assert_lt(kl, plain, "%s: %g, rounding %g", methods[i], kl, plain);
+    }
+    cr_assert_eq(shell(RUN " --bits 3 --asym --method hqq -o hqq && cmp hqq/model.safetensors m0/model.safetensors"), 1);
+}

@@ -1,0 +1,28 @@
+#!/bin/bash
+# Kernels under oclgrind: reads and writes out of bounds, races of data, wrong use of the API. It is a device of the least kind: no
+# processor, no exact division. Argument: nibble. OpenCL finds oclgrind by a folder of ICDs; its wrapper would preload a library
+# that a dlopen does not see.
+set -euo pipefail
+nibble=$1
+library=$(find /usr/lib /usr/local/lib -name 'liboclgrind-rt-icd.so' 2>/dev/null | head -1)
+[ -n "$library" ] || { echo "oclgrind is not installed" >&2; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/icd"
+echo "$library" >"$work/icd/oclgrind.icd"
+export OCL_ICD_VENDORS=$work/icd/ XDG_CACHE_HOME=$work OCLGRIND_DATA_RACES=1 OCLGRIND_CHECK_API=1 OCLGRIND_MAX_ERRORS=20
+"$nibble" devices | grep -q 'Oclgrind' || { echo "oclgrind is not found as a device" >&2; exit 1; }
+rows=${2:-"matmul_tiled linear_tiled hessian_tiled group_range_integer group_search_integer rtn_integer gptq_block_integer dequant
+quant_error_f64 quant_error_pairs row_dot_pairs hessian_check_f64 hessian_check_pairs abs_mean_pairs chol_inverse_f64 column_order
+hessian_order reverse transpose embed rmsnorm_f64 rmsnorm_pairs logit_stats_f64 rope glu attention_tiled"}
+bad=0
+for row in $rows; do
+    OCLGRIND_LOG=$work/log "$nibble" verify --device opencl --kernel "$row" -j 1 || bad=1
+    if [ -s "$work/log" ]; then
+        echo "FAILED: $row under oclgrind:"
+        head -40 "$work/log"
+        bad=1
+    fi
+    rm -f "$work/log"
+done
+exit $bad
