@@ -66,6 +66,7 @@ def llmc(o, model, ids):
     from datasets import Dataset
     from llmcompressor import oneshot
     from llmcompressor.modifiers.quantization import GPTQModifier
+    torch.Tensor.pin_memory = lambda self, *a, **k: self  # its offloading asks for it where there is no driver
     args = QuantizationArgs(num_bits=o.bits, type="int", symmetric=o.sym, strategy="group", group_size=o.group)
     groups = {"group_0": QuantizationScheme(targets=["Linear"], weights=args)}
     if o.peer == "llmc-gptq":

@@ -177,6 +177,7 @@ static const struct nb_attention_args attentions[] = {
     {.sequences = 1, .length = 33, .past = 31, .heads = 2, .kv_heads = 2, .head_dim = 128, .window = 64},
     {.sequences = 1, .length = 2, .past = 253, .heads = 3, .kv_heads = 1, .head_dim = 20},
     {.sequences = 1, .length = 16, .past = 1, .heads = 2, .kv_heads = 1, .head_dim = 96},
+    {.sequences = 1, .length = 20, .past = 20, .heads = 2, .kv_heads = 1, .head_dim = 256},
     {.sequences = 0, .length = 4, .heads = 2, .kv_heads = 1, .head_dim = 16},
     {.sequences = 1, .length = 600, .heads = 4, .kv_heads = 2, .head_dim = 20},
     {.sequences = 1, .length = 700, .heads = 2, .kv_heads = 1, .head_dim = 64, .window = 33},

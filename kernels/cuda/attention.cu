@@ -43,7 +43,6 @@ template <int DIMS, int QUERIES> static __device__ __forceinline__ void attentio
         for (unsigned d = lane; d < hd; d += 32u)
             queries[i * hd + d] = query0 + i < p.length ? p.q[(row0 + query0 + i) * p.ldq + (u64)head * hd + d] : 0.0f;
     }
-    __syncwarp();
     const unsigned block_last = block0 + ATT_WARPS * QUERIES - 1u < p.length ? block0 + ATT_WARPS * QUERIES - 1u : p.length - 1u;
     const unsigned end = p.past + block_last + 1u; /* keys that the last query sees */
     const u64 oldest = (u64)p.past + block0 + 1u;

@@ -14,11 +14,10 @@ static __device__ __forceinline__ unsigned group_at(const nb_cu_descent &p, cons
     return r.g_idx ? r.g_idx[j] : (p.first + j) / p.group;
 }
 
-/* g -= step * h over the block. */
+/* g -= step * h over the block; what follows reads other lanes' columns only after __syncwarp. */
 static __device__ __forceinline__ void descent_move(float *g, const float *h, float step, unsigned cols) {
     for (unsigned i = lane_id(); i < cols; i += 32u)
         g[i] = g[i] - step * h[i];
-    __syncwarp();
 }
 
 /* v = sum over columns j0 .. j1 - 1 of c[j] H[j], over the block. */
@@ -58,6 +57,7 @@ static __device__ void step_zero(const nb_cu_descent &p, const descent_row &r, u
         if (lane_id() == 0u)
             r.zeros[group] = zero;
         descent_move(r.g, r.v, d, p.cols);
+        __syncwarp();
         return;
     }
 }
@@ -87,7 +87,6 @@ static __device__ void step_params(const nb_cu_descent &p, const descent_row &r)
             continue;
         if (!p.symmetric)
             step_zero(p, r, group, j0, j1);
-        __syncwarp();
         step_scale(p, r, group, j0, j1);
         __syncwarp();
     }
@@ -108,6 +107,7 @@ static __device__ void step_code(const nb_cu_descent &p, const descent_row &r, u
     if (lane_id() == 0u)
         r.codes[j] = (unsigned char)(int)code;
     descent_move(r.g, h, d, p.cols);
+    __syncwarp();
 }
 
 /* delta := what q is now, less what delta holds (0 at first: then what it is). */
@@ -141,6 +141,5 @@ extern "C" __global__ void __launch_bounds__(128) descent_block_cuda(const nb_cu
         step_params(p, r);
     for (unsigned j = 0u; j < p.cols; j++)
         step_code(p, r, j);
-    __syncwarp();
     note_values(p, r, delta, true);
 }

@@ -109,7 +109,7 @@ static __device__ void spread_run(const nb_cu_gptq &p, const gptq_room &r, unsig
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) gptq_block_cuda(const nb_cu_gptq p) {
+extern "C" __global__ void __launch_bounds__(256, 1) gptq_block_cuda(const nb_cu_gptq p) {
     float *room = (float *)nb_shared;
     gptq_room r;
     r.stride = p.lanes + 1u;

@@ -3,7 +3,7 @@
 #include "kernels/cuda/common.cuh"
 
 template <class T> static __device__ __forceinline__ void transpose(const nb_cu_copy &p) {
-    __shared__ T tile[32][33];
+    __shared__ T tile[32][sizeof(T) == 1 ? 36 : 33]; /* an odd number of words: columns are read without bank conflicts */
     const T *src = (const T *)p.src;
     T *dst = (T *)p.dst;
     const unsigned x = lane_id(), y = threadIdx.x / 32u, r0 = blockIdx.x * 32u, c0 = blockIdx.y * 32u;

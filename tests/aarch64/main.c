@@ -5,6 +5,9 @@
 
 #include "host/cli/verify.h"
 
+/* This program has no CUDA. */
+const nb_backend nb__backend_cuda = {.id = NB_CUDA, .name = "cuda"};
+
 static int check(nb_stream *stream, const nb_kernel *row) {
     nb_err err = {0};
     nb_verify v = {.stream = stream, .every = 17};

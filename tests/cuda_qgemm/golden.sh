@@ -19,8 +19,9 @@ for log in "$dir"/nibble.*.cubin.log; do
         /Compiling entry function/ { split($0, q, "\x27"); kernel = q[2] }
         /spill stores/ { spill = $5 + $9 }
         /Used [0-9]+ registers/ && kernel ~ /^qgemm_/ {
-            for (i = 1; i < NF; i++) { if ($i == "Used") regs = $(i + 1); if ($(i + 1) ~ /^smem/) smem = $i }
-            print "ptxas sm_" arch, kernel, "registers", regs, "spills", spill, "shared", smem + 0
+            smem = 0
+            for (i = 1; i < NF; i++) { if ($i == "Used") regs = $(i + 1); if ($(i + 2) ~ /^smem/) smem = $i }
+            print "ptxas sm_" arch, kernel, "registers", regs, "spills", spill, "shared", smem
         }' "$log" | sort
 done >> "$now"
 if [ -f "$dir/nibble.80.ptx" ]; then
@@ -52,8 +53,16 @@ if [ "$(head -1 "$table")" != "compiler $version" ]; then
     exit 0
 fi
 status=0
-# Each line of this build must stand in the table; architectures that this build leaves out are not missed.
+# Each line of this build must stand in the table; architectures that this build leaves out are not missed, and those that
+# the table leaves out are reported.
 while read -r line; do
-    grep -qxF "$line" "$table" || { echo "not in the table: $line" >&2; status=1; }
+    grep -qxF "$line" "$table" && continue
+    arch=$(echo "$line" | sed -n 's/^ptxas \(sm_[0-9]*\) .*/\1/p')
+    if [ -n "$arch" ] && ! grep -q "^ptxas $arch " "$table"; then
+        echo "reported, not compared: $line"
+        continue
+    fi
+    echo "not in the table: $line" >&2
+    status=1
 done < "$now"
 exit $status

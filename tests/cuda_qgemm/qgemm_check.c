@@ -1,7 +1,7 @@
 /* Packed products of the CUDA kernels against a sum in f64, on the simulator or on a GPU, straight over the driver: the
  * command of the mutation check.
  *
- *     qgemm_check PTX CC [all|SHAPE...]      SHAPE: bits,type,m,n,k,group,form[,units]
+ *     qgemm_check PTX CC SHAPE...      SHAPE: [abi:]bits,type,m,n,k,group,form[,units]
  *
  * type f16, bf16 or f32; form s symmetric, z zero points, a zero points and act-order, o offsets. Exit 0: every launch passed and
  * every value is inside gamma_K sum|x||w| and the rounding of Y. */
@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <nibble/gemm.h>
 
 #include "host/backend/cuda_qgemm.h"
 #include "host/base/random.h"
@@ -218,6 +220,71 @@ static void run(const shape *s, CUmodule module, unsigned cc) {
     free(y), free(d.codes), free(d.scales), free(d.zeros), free(d.g_idx), free(d.x), free(d.x16), free(d.bias), free(d.packed);
 }
 
+static nb_float_type float_type(nb_dtype t) {
+    return t == NB_F16 ? NB_FLOAT_F16 : t == NB_BF16 ? NB_FLOAT_BF16 : NB_FLOAT_F32;
+}
+
+static void nb_ok(nb_status status, const nb_err *err) {
+    if (status != NB_OK) {
+        fprintf(stderr, "status %d: %s\n", (int)status, err->text);
+        exit(1);
+    }
+}
+
+/* The same through the public ABI: the caller's context, stream and memory. */
+static void run_abi(const shape *s, CUcontext context) {
+    data d;
+    make(s, &d);
+    nb_ctx *ctx;
+    nb_err err = {0};
+    CUstream stream;
+    size_t bytes, work, ldy = s->n + 3, ysize = s->y_type == NB_F32 ? 4 : 2, scale_size = s->scale_type == NB_F32 ? 4 : 2;
+    nb_weight_desc desc = {.n = s->n, .k = s->k, .bits = s->bits, .group_size = d.w.group, .symmetric = d.w.symmetric,
+                           .act_order = d.w.act_order, .scale_type = float_type(s->scale_type), .offsets = d.w.offsets};
+    uint8_t *zeros = get(s->n * d.groups);
+    void *scales = get(s->n * d.groups * scale_size);
+    for (size_t i = 0; i < s->n * d.groups; i++) {
+        uint16_t h = s->scale_type == NB_F16 ? nb_f32_to_f16(d.scales[i]) : nb_f32_to_bf16(d.scales[i]);
+        if (!d.w.offsets)
+            zeros[i] = (uint8_t)d.zeros[i];
+        memcpy((char *)scales + i * scale_size, scale_size == 4 ? (void *)&d.scales[i] : &h, scale_size);
+    }
+    nb_weight_source source = {.layout = NB_LAYOUT_CANONICAL, .scale_type = float_type(s->scale_type), .codes = d.codes,
+                               .codes_bytes = s->n * s->k, .scales = scales, .scales_bytes = s->n * d.groups * scale_size,
+                               .zeros = d.w.offsets ? (void *)d.zeros : zeros, .zeros_bytes = s->n * d.groups * (d.w.offsets ? 4 : 1),
+                               .g_idx = d.g_idx, .g_idx_bytes = s->k * 4};
+    nb_ctx_options options = {.size = sizeof options, .device = "cuda", .threads = 1, .native_context = context};
+    nb_ok(nb_ctx_open(&options, &ctx, &err), &err);
+    nb_ok(nb_weight_packed_size(ctx, &desc, &bytes, &err), &err);
+    void *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    nb_ok(nb_weight_pack(ctx, &desc, &source, packed, bytes, NULL, 0, &err), &err);
+    if (bytes != d.packed_bytes || memcmp(packed, d.packed, bytes)) {
+        fprintf(stderr, "the ABI packs other bytes\n");
+        fail_count++;
+    }
+    nb_ok(nb_gemm_workspace_size(ctx, &desc, s->m, NB_GEMM_EXACT, &work, &err), &err);
+    OK(cuCtxSetCurrent(context));
+    OK(cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+    CUdeviceptr y = room_for(s->m * ldy * ysize), bias = up(d.bias, s->n * 4), w = up(packed, bytes);
+    CUdeviceptr x = up(d.x16, ((s->m - 1) * s->ldx + s->k) * (s->type == NB_F32 ? 4 : 2)), ws = room_for(work ? work : 1);
+    nb_gemm_args args = {.size = sizeof args, .m = s->m, .desc = &desc, .packed = (void *)(uintptr_t)w, .packed_bytes = bytes,
+                         .x = (void *)(uintptr_t)x, .x_type = float_type(s->type), .ldx = s->ldx, .y = (void *)(uintptr_t)y,
+                         .y_type = float_type(s->y_type), .ldy = ldy, .bias = (void *)(uintptr_t)bias,
+                         .workspace = (void *)(uintptr_t)ws, .workspace_bytes = work, .stream = stream};
+    nb_ok(nb_gemm(ctx, &args, &err), &err);
+    nb_ok(nb_ctx_sync(ctx, stream, &err), &err);
+    float *before = get(s->m * ldy * 4);
+    void *host = get(s->m * ldy * ysize);
+    OK(cuMemcpyDtoH(host, y, s->m * ldy * ysize));
+    double worst = worst_of(s, &d, host, ldy, NULL);
+    if (!(worst <= 1)) {
+        fprintf(stderr, "WRONG through the ABI: %.3g of the bound\n", worst);
+        fail_count++;
+    }
+    nb_ctx_close(ctx);
+    free(before), free(host), free(packed), free(zeros), free(scales);
+}
+
 static void parse(const char *text, shape *s) {
     char type[8];
     *s = (shape){.units = 4, .y_type = NB_F16, .scale_type = NB_F16};
@@ -245,6 +312,11 @@ int main(int argc, char **argv) {
     OK(cuModuleLoad(&module, argv[1]));
     for (int i = 3; i < argc; i++) {
         shape s;
+        if (!strncmp(argv[i], "abi:", 4)) {
+            parse(argv[i] + 4, &s);
+            run_abi(&s, context);
+            continue;
+        }
         parse(argv[i], &s);
         run(&s, module, (unsigned)atoi(argv[2]));
     }

@@ -83,6 +83,7 @@ static void compare(const char *filter) {
         o.order = orders[i / 2];
         o.symmetric = i & 1;
         o.bits = i == 5 ? 3 : 4;
+        o.descent = i == 6 ? 2 : 0; /* coordinate descent at the end */
         o.scales = i % 3 ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;
         if (!solve("opencl", filter, &o, &cl, &cl_loss))
             cr_skip("no OpenCL device");
