@@ -198,7 +198,6 @@ static nb_status break_weight(nb_verify *v, const packed_case *p, nb_err *err) {
 
 static nb_status case_new(nb_verify *v, const weight_case *c, packed_case *p, nb_err *err) {
     nb_random r = nb_random_seed(c->n * 7919 + c->k * 31 + c->group + c->bits);
-    nb_device *device = v->stream->device;
     size_t group = c->group == 0 || c->group > c->k ? c->k : c->group;
     *p = (packed_case){.c = *c};
     NB_TRY(nb_qtensor_new(c->n, c->k, c->bits, group, c->form == FORM_SYMMETRIC,
