@@ -24,6 +24,8 @@ static void load_driver(void) {
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     const char *missing = NULL;
     if (!library) {
+        for (int i = 0; i < 2; i++)
+            (void)dlerror(); /* the second call frees the first one's text */
         snprintf(driver.why, sizeof driver.why, "no NVIDIA driver: libcuda.so.1 was not found");
         return;
     }

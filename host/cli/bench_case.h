@@ -4,7 +4,7 @@
 
 #include "host/cli/bench.h"
 
-enum { NB_BENCH_BUFFERS = 12 };
+enum { NB_BENCH_BUFFERS = 16 };
 
 typedef struct nb_bench_case {
     nb_stream *stream;

@@ -42,7 +42,7 @@ int main(void) {
     }
     int bad = 0;
     for (size_t i = 0; i < count; i++)
-        if ((rows[i].op == NB_OP_qgemm || rows[i].op == NB_OP_qgemm_i8) && rows[i].needs &&
+        if ((rows[i].op == NB_OP_qgemm || rows[i].op == NB_OP_qgemm_i8) && rows[i].backend == NB_CPU && rows[i].needs &&
             device->backend->can_run(device, &rows[i])) {
             bad |= check(stream, &rows[i]);
             seen +=

@@ -96,7 +96,7 @@ Test(linear, stored_types_and_bias) {
     cr_assert_eq(nb_device_open("cpu", &options, &device, NULL), NB_OK);
     cr_assert_eq(nb_stream_new(device, &stream, NULL), NB_OK);
     for (size_t i = 0; i < count; i++) {
-        if (rows[i].op != NB_OP_linear || rows[i].needs & ~nb_cpu_features())
+        if (rows[i].op != NB_OP_linear || rows[i].backend != NB_CPU || rows[i].needs & ~nb_cpu_features())
             continue;
         for (size_t m = 1; m <= M; m += 2) {
             struct nb_linear_args g = {.m = m, .n = N, .k = K, .ldx = K, .ldy = N, .w_type = NB_F16};

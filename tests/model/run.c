@@ -32,7 +32,6 @@ const char *large_model(const char *name) {
         snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash + 1 - given) : 0, given, name);
     if (nb_path_exists(path))
         return path;
-    cr_log_warn("not run: no model at %s (NIBBLE_TEST_MODEL or build/models/%s)", path, name);
     fprintf(stderr, "not run: no model at %s\n", path);
     return NULL;
 }
