@@ -114,6 +114,8 @@ static nb_status cuda_list(nb_device_info *infos, size_t cap, size_t *count, cha
     why[0] = 0;
     for (int i = 0; i < found && (size_t)i < cap; i++) {
         nb__cu_device id;
+        memset(&infos[i], 0, sizeof infos[i]);
+        snprintf(infos[i].name, sizeof infos[i].name, "cuda:%d", i);
         if (cu->device_get(&id, i) == 0)
             describe(cu, i, id, &infos[i]);
     }

@@ -52,7 +52,7 @@ static void read_limits(nb__cl_device *d, const nb_device_options *options) {
     d->base.units = (unsigned)nb__cl_device_number(d->api, id, CL_DEVICE_MAX_COMPUTE_UNITS);
     d->max_alloc = nb__cl_device_number(d->api, id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
     d->memory = nb__cl_device_number(d->api, id, CL_DEVICE_GLOBAL_MEM_SIZE);
-    d->tuning = nb__cl_tuning_default(d->features);
+    d->tuning = nb__cl_tuning_default(d->max_group);
     d->limit = options->memory_limit ? nb_min(options->memory_limit, d->memory) : d->memory;
 }
 

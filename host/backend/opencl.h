@@ -99,7 +99,7 @@ typedef struct nb__cl_tuning {
 /* Work-items of qgemm_lanes that share a panel's row of words; a group has `slices` times as many. */
 enum { NB_CL_PANEL_ITEMS = 16 };
 
-nb__cl_tuning nb__cl_tuning_default(unsigned features);
+nb__cl_tuning nb__cl_tuning_default(size_t max_group);
 nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *count, nb_err *err);
 
 /* ---- opencl.c ---- */

@@ -16,11 +16,12 @@
 #include "host/base/str.h"
 
 /* The weight that is timed, [SIDE, SIDE], and the time that a candidate gets. */
-enum { SIDE = 2048, GROUP = 128, MAX_FILE = 4096, MAX_ROWS = 128, ROUNDS = 5 };
+enum { SIDE = 2048, GROUP = 128, MAX_FILE = 4096, MAX_ROWS = 128, ROUNDS = 5, TILE_ITEMS = 256 };
 
-nb__cl_tuning nb__cl_tuning_default(unsigned features) {
-    nb__cl_tuning t = {.wide_items = 1, .slices = 8, .tile_from = 32};
-    (void)features;
+nb__cl_tuning nb__cl_tuning_default(size_t max_group) {
+    nb__cl_tuning t = {.wide_items = 1, .slices = 8, .tile_from = max_group >= TILE_ITEMS ? 32 : 0};
+    while (t.slices > 1 && NB_CL_PANEL_ITEMS * t.slices > max_group)
+        t.slices /= 2;
     return t;
 }
 
@@ -49,7 +50,7 @@ static void body_text(const nb__cl_tuning *t, char out[256]) {
 }
 
 static bool is_valid(const nb__cl_device *d, const nb__cl_tuning *t) {
-    return t->wide_items >= 1 && t->wide_items <= 64 && t->slices >= 1 && t->slices <= 16 &&
+    return t->wide_items >= 1 && t->wide_items <= 64 && t->slices >= 1 && t->slices <= 16 && (t->tile_from == 0 || d->max_group >= TILE_ITEMS) &&
            NB_CL_PANEL_ITEMS * t->slices <= d->max_group && (t->tile_from == 0 || (t->tile_from > 8 && t->tile_from <= 4096));
 }
 
@@ -155,7 +156,10 @@ static nb_status choose(bench *b, nb__cl_tuning *t, unsigned *member, const char
         *member = values[i];
         if (!is_valid(b->d, t))
             continue;
-        NB_TRY(measure(b, t, m, &seconds, err));
+        nb_status status = measure(b, t, m, &seconds, err);
+        if (status == NB_E_UNSUPPORTED) /* the kernel's own limit is below the device's */
+            continue;
+        NB_TRY(status);
         nb_logf(&b->d->base.log, NB_LOG_INFO, "%s %u: %zu row%s in %.1f us", name, values[i], m, m == 1 ? "" : "s", seconds * 1e6);
         if (least == 0.0 || seconds < least) {
             least = seconds;
@@ -195,7 +199,7 @@ static nb_status search(bench *b, nb__cl_tuning *t, nb_err *err) {
 
 nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *count, nb_err *err) {
     bench b = {.stream = stream, .d = nb__cl_device_of(stream)};
-    nb__cl_tuning before = b.d->tuning, t = nb__cl_tuning_default(b.d->features);
+    nb__cl_tuning before = b.d->tuning, t = nb__cl_tuning_default(b.d->max_group);
     nb_status status = bench_new(&b, err);
     if (status == NB_OK)
         status = search(&b, &t, err);

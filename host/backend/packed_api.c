@@ -63,6 +63,8 @@ static nb_status check_options(const nb_ctx_options *o, nb_err *err) {
                        sizeof *o);
     if (is_cpu(o) && (o->native_context || o->native_device))
         return nb_fail(err, NB_E_USAGE, "a native context is given, and no device that has one");
+    if (o->native_device && !o->native_context)
+        return nb_fail(err, NB_E_USAGE, "a native device is given without its context");
     if (o->parallel && o->threads)
         return nb_fail(err, NB_E_USAGE, "both a caller's pool and %u threads are asked for",
                        o->threads);
@@ -85,6 +87,8 @@ static nb_status use_cpu(nb_ctx *ctx, unsigned workers) {
 static nb_status use_device(nb_ctx *ctx, const nb_ctx_options *o, nb_err *err) {
     nb_device_options options = {.threads = 1, .native_context = o->native_context, .native_device = o->native_device};
     NB_TRY(nb_device_open(o->device, &options, &ctx->device, err));
+    if (!ctx->device->backend->stream_wrap)
+        return nb_fail_at(err, NB_E_USAGE, NULL, o->device, "is no GPU here; name the device, \"cpu\" or another");
     ctx->packer = ctx->device->backend->packer;
     ctx->units = ctx->device->units;
     ctx->rows[NB_GEMM_EXACT] = ctx->device->chosen[NB_OP_qgemm];

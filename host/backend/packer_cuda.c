@@ -38,9 +38,12 @@ bool nb__cuda_qbegin(const nb_qweight *w, const void *g_idx, void *packed) {
     for (size_t p = 0; p < l.map_bytes / sizeof *map; p++)
         map[p] = NO_COLUMN;
     for (size_t j = 0; l.map_bytes && j < w->k; j++) {
-        uint32_t g = (uint32_t)(j / w->group);
-        if (w->act_order)
-            memcpy(&g, (const char *)g_idx + 4 * j, sizeof g);
+        uint32_t g;
+        if (!w->act_order) { /* the last group may have fewer places than w->group */
+            map[j / w->group * l.group_places + j % w->group] = (uint32_t)j;
+            continue;
+        }
+        memcpy(&g, (const char *)g_idx + 4 * j, sizeof g);
         if (g >= l.groups || !put_column(map, g * l.group_places, w->group, (uint32_t)j))
             return false;
     }

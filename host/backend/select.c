@@ -102,13 +102,17 @@ static const nb_backend *find_backend(const char *name, size_t len) {
     return NULL;
 }
 
-/* CUDA where a device is there, else the CPU. */
+/* CUDA where a device is there and can be opened, else the CPU; what stood in the way is said. */
 static nb_status open_auto(const nb_device_options *options, nb_device **out, nb_err *err) {
     const nb_backend *cuda = find_backend("cuda", 4);
     size_t count = 0;
     char why[256] = "";
-    if (cuda && cuda->list(NULL, 0, &count, why, NULL) == NB_OK && count > 0)
-        return open_on(cuda, NULL, options, out, err);
+    nb_err reason = {0};
+    if (cuda && cuda->list(NULL, 0, &count, why, NULL) == NB_OK && count > 0) {
+        if (open_on(cuda, NULL, options, out, &reason) == NB_OK)
+            return NB_OK;
+        nb_logf(&options->log, NB_LOG_WARN, "CUDA is not used, the CPU is: %s", reason.text);
+    }
     return open_on(&nb__backend_cpu, NULL, options, out, err);
 }
 

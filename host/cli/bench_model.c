@@ -88,10 +88,10 @@ static nb_status time_threads(const nb_bench_model_options *o, const nb_model *m
 
 nb_status nb_bench_model(const nb_bench_model_options *o, nb_err *err) {
     nb_model *model;
-    json_t *list = json_array();
     size_t count = o->threads->count ? o->threads->count : 1;
     nb_status status;
     NB_TRY(nb_model_open(o->path, &model, err));
+    json_t *list = json_array();
     if (!o->json)
         print_head();
     for (size_t i = 0; i < count; i++) {

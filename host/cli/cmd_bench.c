@@ -286,6 +286,7 @@ static nb_status run_bench(const options *o, nb_err *err) {
         if (status == NB_OK)
             status = bench_threads(&b, err);
         nb_stream_free(b.stream);
+        b.stream = NULL;
         nb_device_close(device);
     }
     if (status == NB_OK && b.results.count == 0)

@@ -64,8 +64,12 @@ static nb_status load_table(nb_stream *stream, const nb_view *v, nb_mem *mem, nb
         return NB_OK;
     }
     NB_TRY(nb_alloc(stream->device, v->bytes, mem, err));
-    NB_TRY(nb_upload(stream, *mem, v->data, v->bytes, err));
-    return nb_sync(stream, err);
+    nb_status status = nb_upload(stream, *mem, v->data, v->bytes, err);
+    if (status == NB_OK)
+        status = nb_sync(stream, err);
+    if (status != NB_OK)
+        nb_release(stream->device, mem);
+    return status;
 }
 
 static nb_status need_embed(nb_forward *f, nb_err *err) {

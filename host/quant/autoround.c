@@ -1,6 +1,8 @@
 /* Learned rounding of one matrix by itself: signed gradient steps (AutoRound, arXiv 2309.05516) on the error of its own output,
  * tr(E H E^T), from rounding to nearest. Its gradient by Q is 2 (Q - W) H. A run on a model learns whole blocks instead
  * (host/run/learn.c). The state of least error is kept. */
+#include <math.h>
+
 #include "host/base/alloc.h"
 #include "host/base/size.h"
 #include "host/quant/internal.h"
@@ -40,6 +42,8 @@ static nb_status iterate(const descent *d, const nb_quant_options *o, nb_qtensor
     for (unsigned i = 0; i <= o->iterations; i++) {
         nb_qtensor q;
         NB_TRY(evaluate(d, &loss, err));
+        if (!isfinite(loss) && i == 0)
+            return nb_fail(err, NB_E_INPUT, "the statistics hold NaN or infinity");
         if (i == 0 || loss < *least) {
             NB_TRY(nb_learned_result(d->learned, &q, err));
             nb_qtensor_free(best);

@@ -37,6 +37,8 @@ static uint64_t search_need(const nb_run *r, size_t layer, nb_tap tap) {
     for (int l = 0; l < NB_LIN_COUNT; l++)
         if (family->lins[l].tap == tap) {
             const nb_plan_item *it = nb__run_item(r, layer, (nb_lin)l);
+            if (it->skip)
+                return 0; /* its tap has no search (nb__run_can_smooth) */
             uint64_t elems = (uint64_t)it->n * it->k, groups = (uint64_t)it->n * nb_ceil_div(it->k, it->group_size);
             need += 4 * elems;
             most = nb_max(most, 13 * elems + 8 * groups + 4 * (uint64_t)it->n);

@@ -44,13 +44,15 @@ static nb_status put_rope(const keys *k, const nb_hparams *hp) {
 static nb_status put_windows(const keys *k, const nb_hparams *hp) {
     enum { LAYERS_27B = 62 };
     double width = hp->layers == LAYERS_27B ? (double)hp->hidden / (double)hp->heads : (double)hp->head_dim;
+    if (!hp->family->window_pattern)
+        return NB_OK;
     if (fabs(hp->attn_scale * sqrt(width) - 1.0) > 1e-6)
         return nb_fail_at(k->err, NB_E_UNSUPPORTED, NULL, "query_pre_attn_scalar", "is %g; GGUF has no key for it, and llama.cpp takes %g",
                           1.0 / (hp->attn_scale * hp->attn_scale), width);
     if (!hp->window)
         return NB_OK;
     NB_TRY(put_size(k, "attention.sliding_window", hp->window));
-    NB_TRY(put_size(k, "attention.sliding_window_pattern", hp->window_pattern));
+    NB_TRY(put_size(k, "attention.sliding_window_pattern", hp->window_pattern ? hp->window_pattern : hp->layers + 1)); /* the latter: no layer is global */
     return put_number(k, "rope.freq_base_swa", hp->rope_local_theta);
 }
 

@@ -108,8 +108,10 @@ nb_status nb__run_divide_rows(nb_run *r, nb_block *block, nb_lin lin, float *s, 
         for (size_t g = 0; g < q->groups && s[i] != 1.0f; g++)
             divided(q, q->scales[i * q->groups + g], s[i], &q->scales[i * q->groups + g]);
     }
-    for (size_t i = r->packed_at[lin]; i < end && r->prefixes[i] == it->name; i++)
+    for (size_t i = r->packed_at[lin]; i < end && r->prefixes[i] == it->name; i++) {
         nb_free(r->tensors[i].data);
+        r->tensors[i].data = NULL;
+    }
     NB_TRY(nb_alloc_array(r->device, it->n * it->k, sizeof(float), &w, err));
     nb_status status = nb__run_upload(r, q, w, err);
     r->n_tensors = r->packed_at[lin];

@@ -10,6 +10,8 @@ nb_status nb_output_assemble(const nb_model *model, const nb_plan *plan, const n
                              const nb_journal *journal, const char *dir, uint64_t *file_bytes, nb_err *err);
 
 /* The same as one GGUF file at `path` (output_gguf.c); the report is its key nibble.report. */
+/* Can a GGUF say all of this model's settings and vocabulary? Asked before work begins; writes nothing. */
+nb_status nb_output_gguf_check(const nb_model *model, const nb_plan *plan, const char *path, nb_err *err);
 nb_status nb_output_gguf(const nb_model *model, const nb_plan *plan, const nb_journal *journal, const json_t *report,
                          const char *path, uint64_t *file_bytes, nb_err *err);
 

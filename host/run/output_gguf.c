@@ -243,6 +243,14 @@ static nb_status write_file(assembly *a, const json_t *report, const char *path,
     return status;
 }
 
+nb_status nb_output_gguf_check(const nb_model *model, const nb_plan *plan, const char *path, nb_err *err) {
+    nb_gguf_writer *w;
+    NB_TRY(nb_gguf_writer_new(path, &w, err));
+    nb_status status = nb_gguf_metadata(w, model, plan, err);
+    nb_gguf_abort(w);
+    return status;
+}
+
 nb_status nb_output_gguf(const nb_model *model, const nb_plan *plan, const nb_journal *journal, const json_t *report,
                          const char *path, uint64_t *file_bytes, nb_err *err) {
     assembly a = {.model = model, .hp = nb_model_hparams(model), .ckpt = nb_model_ckpt(model), .plan = plan};

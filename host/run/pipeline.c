@@ -123,9 +123,9 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s iterations %zu batch %zu rate %a bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
+        status = nb_str_addf(&s, err, "%s %s %s iterations %zu batch %zu rate %a seed %llu bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
                              o->method, r->plan->config.format, r->plan->learn ? o->iterations : 0, r->plan->learn ? o->batch : 0,
-                             r->plan->learn ? o->rate : 0.0, o->bits, (long long)r->plan->group_size, o->symmetric,
+                             r->plan->learn ? o->rate : 0.0, r->plan->learn ? (unsigned long long)o->seed : 0ULL, o->bits, (long long)r->plan->group_size, o->symmetric,
                              (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
@@ -248,12 +248,24 @@ out:
     return status;
 }
 
+/* What ends every run of this kind is said before work begins: a method without kernels on the device, a vocabulary that the
+ * output cannot hold. */
+static nb_status check_method(const nb_run *r, nb_err *err) {
+    const nb_plan *plan = r->plan;
+    nb_op need = plan->learn ? NB_OP_learned_round : !strcmp(plan->method->name, "hqq") ? NB_OP_hqq : NB_OP_rtn;
+    if (!r->device->chosen[need])
+        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "--method", "%s does not run on the device %s yet; --device cpu does it",
+                          plan->method_name, r->device->backend->name);
+    return plan->gguf ? nb_output_gguf_check(r->model, plan, r->options->out, err) : NB_OK;
+}
+
 static nb_status prepare(nb_run *r, const char *work, nb_err *err) {
     char print[NB_HASH_TEXT];
     nb_device_options d = {.threads = r->options->threads, .kernel_filter = r->options->kernel_filter,
                            .memory_limit = r->options->device_memory, .cache_dir = r->options->cache_dir, .log = r->hooks->log};
     NB_TRY(nb_device_open(r->options->device, &d, &r->device, err));
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
+    NB_TRY(check_method(r, err));
     NB_TRY(nb__run_check_memory(r, err));
     nb_device_text(r->device, r->result->device, sizeof r->result->device);
     if (r->plan->needs_data)

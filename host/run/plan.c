@@ -398,6 +398,8 @@ static nb_status split_method(nb_plan *plan, const char *name, nb_err *err) {
         rest = sizeof base - 1;
     memcpy(base, at, rest);
     base[rest] = 0;
+    if (plan->smooth && name[3] && !name[4])
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", name);
     plan->method = nb_quantizer_by_name(rest == 0 && (plan->smooth || plan->learn) ? "rtn" : base);
     return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", name);
 }
@@ -411,6 +413,11 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "awq and autoround do not go together");
     if (plan->learn && plan->method->needs_hessian && o->order == NB_ORDER_ACT)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with autoround; group-aware does");
+    if (plan->learn && !strcmp(plan->method->name, "autoround"))
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", o->method);
+    if (plan->learn && !strcmp(plan->method->name, "hqq") && o->format && !strcmp(o->format, "gguf"))
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--method",
+                          "hqq's zero points in a GGUF are not whole numbers, and autoround needs whole ones");
     plan->needs_data = plan->smooth || plan->learn || plan->method->needs_hessian;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");

@@ -41,8 +41,10 @@ void nb_json_vocab_free(nb_json_vocab *v) {
 /* ---- tokens ---- */
 
 static nb_status put_token(nb_vocab *v, const char *text, const json_t *id, int32_t type, nb_err *err) {
-    if (!json_is_integer(id) || json_integer_value(id) < 0 || (size_t)json_integer_value(id) >= v->size)
+    if (!json_is_integer(id) || json_integer_value(id) < 0)
         return nb_fail_at(err, NB_E_INPUT, NULL, "vocab", "\"%.64s\" has no id from 0 to %zu", text, v->size - 1);
+    if ((size_t)json_integer_value(id) >= v->size)
+        return NB_OK; /* no row of the model's is its embedding, and no engine may expect one */
     size_t i = (size_t)json_integer_value(id);
     if (v->tokens[i].data && strcmp(v->tokens[i].data, text) != 0)
         return nb_fail_at(err, NB_E_INPUT, NULL, "vocab", "\"%.64s\" and \"%.64s\" both have the id %zu", v->tokens[i].data, text, i);
@@ -81,22 +83,6 @@ static nb_status put_tokens(nb_json_vocab *j, const json_t *model, nb_err *err) 
         if (unk && v->tokens[i].data && !strcmp(v->tokens[i].data, unk))
             v->unk = (int64_t)i;
     return NB_OK;
-}
-
-/* The size of the vocabulary: ids of all tokens, and what the caller asks for. */
-static size_t size_of(const json_t *doc, size_t at_least) {
-    const char *text;
-    json_t *id, *t;
-    size_t at, size = at_least;
-    json_object_foreach(json_object_get(json_object_get(doc, "model"), "vocab"), text, id)
-        if (json_integer_value(id) >= 0 && json_integer_value(id) < INT32_MAX)
-            size = nb_max(size, (size_t)json_integer_value(id) + 1);
-    json_array_foreach(json_object_get(doc, "added_tokens"), at, t) {
-        json_int_t i = json_integer_value(json_object_get(t, "id"));
-        if (i >= 0 && i < INT32_MAX)
-            size = nb_max(size, (size_t)i + 1);
-    }
-    return size;
 }
 
 /* ---- merges ---- */
@@ -301,7 +287,7 @@ static nb_status fill(nb_json_vocab *j, const char *path, const json_t *config, 
     const char *type = json_string_value(json_object_get(model, "type"));
     if (type && strcmp(type, "BPE") != 0)
         return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "model.type", "\"%.32s\" cannot be written to a GGUF; BPE can", type);
-    v->size = size_of(j->doc, size);
+    v->size = size;
     v->unk = -1;
     NB_TRY(nb_calloc(v->size, sizeof *v->tokens, "the vocabulary", &v->tokens, err));
     NB_TRY(nb_calloc(v->size, sizeof *v->types, "the vocabulary", &v->types, err));

@@ -40,7 +40,7 @@ Test(tune, a_damaged_file_is_as_none, .timeout = 300) {
     nb_device *device = open_or_skip(dir);
     nb__cl_device *d = (nb__cl_device *)device;
     cr_expect_not(takes(d), "there is no file yet");
-    d->tuning = nb__cl_tuning_default(d->features);
+    d->tuning = nb__cl_tuning_default(d->max_group);
     OK(nb_stream_new(device, &stream, &err));
     OK(device->backend->tune(stream, tuned, 8, &count, &err));
     cr_assert_geq(count, 3);
