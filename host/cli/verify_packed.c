@@ -108,7 +108,7 @@ static void shuffle_groups(nb_qtensor *q, nb_random *r) {
 
 static void swap_codes(unsigned char *p, size_t bytes, unsigned bits) {
     for (size_t i = 0; i < bytes; i++)
-        p[i] = bits == 8 ? p[i ^ 1] : (unsigned char)(p[i] >> bits | p[i] << (8 - bits));
+        p[i] = (unsigned char)(bits == 8 ? p[i ^ 1] : p[i] >> bits | p[i] << (8 - bits));
 }
 
 static void break_panel(const packed_case *p, nb_fault fault, unsigned char *panel) {
