@@ -28,6 +28,24 @@ static __device__ __forceinline__ unsigned warp_sum(unsigned x) {
     return x;
 }
 
+/* Least and largest of weight(0) .. weight(count - 1) and 0, in every lane of the warp. */
+template <class W>
+static __device__ __forceinline__ void warp_range(unsigned count, const W &weight, float *min_out, float *max_out) {
+    float min = 0.0f, max = 0.0f;
+    for (unsigned j = lane_id(); j < count; j += 32u) {
+        float x = weight(j);
+        min = x < min ? x : min;
+        max = x > max ? x : max;
+    }
+    for (int d = 16; d > 0; d /= 2) {
+        float a = __shfl_xor_sync(ALL_LANES, min, d), b = __shfl_xor_sync(ALL_LANES, max, d);
+        min = a < min ? a : min;
+        max = b > max ? b : max;
+    }
+    *min_out = min;
+    *max_out = max;
+}
+
 /* Number of the warp among all of the grid: pieces of work that a warp takes. */
 static __device__ __forceinline__ u64 warp_index() {
     return ((u64)blockIdx.x * blockDim.x + threadIdx.x) / 32u;

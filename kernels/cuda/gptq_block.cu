@@ -42,17 +42,8 @@ static __device__ void find_params(const nb_cu_gptq &p, const gptq_room &r, unsi
         if (p.h) {
             search_params(count, weight, factor, p.bits, p.symmetric, p.scale_type, &scale, &zero);
         } else {
-            float min = 0.0f, max = 0.0f;
-            for (unsigned j = lane_id(); j < count; j += 32u) {
-                float x = weight(j);
-                min = x < min ? x : min;
-                max = x > max ? x : max;
-            }
-            for (int d = 16; d > 0; d /= 2) {
-                float a = __shfl_xor_sync(ALL_LANES, min, d), b = __shfl_xor_sync(ALL_LANES, max, d);
-                min = a < min ? a : min;
-                max = b > max ? b : max;
-            }
+            float min, max;
+            warp_range(count, weight, &min, &max);
             range_params(min, max, p.bits, p.symmetric, p.scale_type, &scale, &zero);
         }
         if (lane_id() == 0u) {

@@ -53,17 +53,8 @@ static __device__ void search_params(unsigned count, const W &weight, const H &f
                                      float *scale_out, float *zero_out) {
     const unsigned lane = lane_id();
     const float top = (float)((1u << bits) - 1u), half = (float)(1u << (bits - 1u));
-    float min = 0.0f, max = 0.0f;
-    for (unsigned j = lane; j < count; j += 32u) {
-        float x = weight(j);
-        min = x < min ? x : min;
-        max = x > max ? x : max;
-    }
-    for (int d = 16; d > 0; d /= 2) {
-        float a = __shfl_xor_sync(ALL_LANES, min, d), b = __shfl_xor_sync(ALL_LANES, max, d);
-        min = a < min ? a : min;
-        max = b > max ? b : max;
-    }
+    float min, max;
+    warp_range(count, weight, &min, &max);
     nb_best best;
     range_params(min, max, bits, symmetric, type, &best.scale, &best.zero);
     best.order = 0u;
