@@ -290,12 +290,8 @@ nb_status nb_weight_pack(nb_ctx *ctx, const nb_weight_desc *desc, const nb_weigh
 /* Scales (exact in scale_type) and zero points of one row, as the caller holds them. */
 static void store_params(const nb_qweight *w, size_t row, const float *s, const float *z, void *scales, void *zeros) {
     size_t groups = nb__qweight_groups(w), first = row * groups;
-    for (size_t g = 0; scales && g < groups; g++) {
-        if (w->scale_type == NB_F32)
-            ((float *)scales)[first + g] = s[g];
-        else
-            ((uint16_t *)scales)[first + g] = w->scale_type == NB_F16 ? nb_f32_to_f16(s[g]) : nb_f32_to_bf16(s[g]);
-    }
+    if (scales)
+        nb_from_f32(w->scale_type, s, groups, (char *)scales + first * (w->scale_type == NB_F32 ? 4 : 2));
     for (size_t g = 0; zeros && g < groups; g++) {
         if (w->offsets)
             ((float *)zeros)[first + g] = z[g];

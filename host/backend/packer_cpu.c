@@ -30,17 +30,6 @@ void nb__panels_pack(const nb_qweight *w, size_t p, size_t rows, const uint8_t *
                         (unsigned char *)packed + l.map_bytes + p * l.panel_bytes);
 }
 
-static float scale_at(nb_dtype type, const unsigned char *p) {
-    float f;
-    uint16_t h;
-    if (type == NB_F32) {
-        memcpy(&f, p, sizeof f);
-        return f;
-    }
-    memcpy(&h, p, sizeof h);
-    return type == NB_F16 ? nb_f16_to_f32(h) : nb_bf16_to_f32(h);
-}
-
 /* Column by column: exact, and in no hurry. */
 void nb__panels_unpack(const nb_qweight *w, const void *packed, size_t row, uint8_t *codes, float *scales, float *zeros) {
     nb__qlayout l;
@@ -55,7 +44,7 @@ void nb__panels_unpack(const nb_qweight *w, const void *packed, size_t row, uint
     }
     for (size_t g = 0; g < l.groups; g++) {
         size_t at = g * NB_PANEL + r;
-        scales[g] = scale_at(w->scale_type, panel + l.scale_at + at * l.scale_bytes);
+        nb_to_f32(w->scale_type, panel + l.scale_at + at * l.scale_bytes, 1, &scales[g]);
         if (w->offsets)
             memcpy(&zeros[g], panel + l.zero_at + 4 * at, sizeof zeros[g]);
         else

@@ -111,13 +111,8 @@ static size_t param_at(size_t group, size_t row) {
 static void put_params(const nb_qweight *w, const nb__cuda_qlayout *l, size_t row, const float *scales, const float *zeros,
                        unsigned char *panel) {
     for (size_t g = 0; g < l->groups; g++) {
-        unsigned char *s = panel + l->scale_at + param_at(g, row) * l->scale_bytes;
         unsigned char *z = panel + l->zero_at + param_at(g, row) * l->zero_bytes;
-        uint16_t h = w->scale_type == NB_F16 ? nb_f32_to_f16(scales[g]) : nb_f32_to_bf16(scales[g]);
-        if (w->scale_type == NB_F32)
-            memcpy(s, &scales[g], sizeof scales[g]);
-        else
-            memcpy(s, &h, sizeof h);
+        nb_from_f32(w->scale_type, &scales[g], 1, panel + l->scale_at + param_at(g, row) * l->scale_bytes);
         if (w->offsets)
             memcpy(z, &zeros[g], sizeof zeros[g]);
         else if (!w->symmetric)
@@ -141,17 +136,6 @@ void nb__cuda_qpack(const nb_qweight *w, size_t p, size_t rows, const uint8_t *c
         put_params(w, &l, r, scales + r * l.groups, zeros ? zeros + r * l.groups : NULL, panel);
 }
 
-static float read_scale(nb_dtype type, const unsigned char *p) {
-    float f;
-    uint16_t h;
-    if (type == NB_F32) {
-        memcpy(&f, p, sizeof f);
-        return f;
-    }
-    memcpy(&h, p, sizeof h);
-    return type == NB_F16 ? nb_f16_to_f32(h) : nb_bf16_to_f32(h);
-}
-
 void nb__cuda_qunpack(const nb_qweight *w, const void *packed, size_t row, uint8_t *codes, float *scales, float *zeros) {
     nb__cuda_qlayout l;
     if (!nb__cuda_qlayout_make(w, &l))
@@ -165,7 +149,7 @@ void nb__cuda_qunpack(const nb_qweight *w, const void *packed, size_t row, uint8
     }
     for (size_t g = 0; g < l.groups; g++) {
         const unsigned char *z = panel + l.zero_at + param_at(g, r) * l.zero_bytes;
-        scales[g] = read_scale(w->scale_type, panel + l.scale_at + param_at(g, r) * l.scale_bytes);
+        nb_to_f32(w->scale_type, panel + l.scale_at + param_at(g, r) * l.scale_bytes, 1, &scales[g]);
         if (w->offsets)
             memcpy(&zeros[g], z, sizeof zeros[g]);
         else

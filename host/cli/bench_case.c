@@ -132,10 +132,6 @@ static nb_bench_maker *const makers[NB_OP_COUNT] = {
 };
 /* clang-format on */
 
-bool nb_bench_has(nb_op op) {
-    return makers[op] != NULL;
-}
-
 nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_shape *shape,
                        nb_bench_item *out, nb_err *err) {
     nb_bench_case *c;

@@ -4,6 +4,9 @@
 
 #include "host/cli/bench.h"
 
+/* A count of bytes or operations, of sizes whose product may not fit a size. */
+#define TIMES(a, b) ((double)(a) * (double)(b))
+
 enum { NB_BENCH_BUFFERS = 16 };
 
 typedef struct nb_bench_case {
@@ -36,7 +39,5 @@ nb_status nb_bench_floats(nb_bench_case *c, size_t count, nb_mem *out, nb_err *e
 nb_status nb_bench_indices(nb_bench_case *c, size_t count, size_t div, nb_mem *out, nb_err *err);
 nb_status nb_bench_dominant(nb_bench_case *c, size_t k, nb_mem *out, nb_err *err);
 
-/* Can an operation be timed? */
-bool nb_bench_has(nb_op op);
 
 #endif

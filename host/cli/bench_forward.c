@@ -2,11 +2,6 @@
 #include "host/base/size.h"
 #include "host/cli/bench_case.h"
 
-static double product(double a, double b) {
-    return a * b;
-}
-#define TIMES(a, b) product((double)(a), (double)(b))
-
 /* Rows of an f16 table of n. */
 nb_status nb_bench_make_embed(nb_bench_case *c, nb_err *err) {
     size_t m = c->shape.m, n = c->shape.n, k = c->shape.k;

@@ -11,11 +11,6 @@
     const unsigned bits = (c)->shape.bits;                                                                             \
     (void)m, (void)n, (void)k, (void)group, (void)groups, (void)bits
 
-static double product(double a, double b) {
-    return a * b;
-}
-#define TIMES(a, b) product((double)(a), (double)(b))
-
 nb_status nb_bench_make_matmul(nb_bench_case *c, nb_err *err) {
     SHAPE(c);
     struct nb_matmul_args *a = &c->args.matmul;

@@ -2,8 +2,6 @@
 #include "host/base/size.h"
 #include "host/cli/bench_case.h"
 
-#define TIMES(a, b) ((double)(a) * (double)(b))
-
 /* Weights [n,k] with ranges; what the step makes of them stands in the same arguments. */
 static nb_status make_round(nb_bench_case *c, struct nb_learned_round_args *a, nb_err *err) {
     const nb_bench_shape *s = &c->shape;

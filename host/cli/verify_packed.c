@@ -287,12 +287,7 @@ static size_t size_of(nb_dtype type) {
 
 /* Rounds numbers to a type, in place and as its bytes. */
 static void round_to(nb_dtype type, size_t count, float *x, unsigned char *bytes) {
-    if (type == NB_F16)
-        nb_f16_from_f32(x, count, (uint16_t *)(void *)bytes);
-    else if (type == NB_BF16)
-        nb_bf16_from_f32(x, count, (uint16_t *)(void *)bytes);
-    else
-        memcpy(bytes, x, 4 * count);
+    nb_from_f32(type, x, count, bytes);
     nb__to_f32_plain(type, bytes, count, x);
 }
 

@@ -87,3 +87,42 @@ out:
     nb_qtensor_free(&q);
     return status;
 }
+
+nb_status nb__quant_round(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
+                          const nb_quant_options *options, nb__quant_round_fn *round, nb_qtensor *out, nb_quant_report *report,
+                          nb_err *err) {
+    NB_TRY(nb__quant_check(n, k, options, err));
+    nb_device *device = stream->device;
+    nb__quant_result r = {.n = n, .k = k, .w = w};
+    nb_mem rows = {0};
+    nb_qtensor q = {0};
+    double error;
+    size_t params;
+    nb_status status;
+    if (!nb_mul3(n, nb_ceil_div(k, options->group_size), sizeof(float), &params))
+        return nb_fail_memory(err, SIZE_MAX, "group parameters");
+    NB_GO(nb_alloc_array(device, n, k, &r.codes, err));
+    NB_GO(nb_alloc(device, params, &r.scales, err));
+    NB_GO(nb_alloc(device, params, &r.zeros, err));
+    NB_GO(nb_alloc_array(device, n, sizeof(float), &rows, err));
+    NB_GO(round(stream, &r, stats, options, err));
+    NB_GO(nb__quant_finish(stream, &r, options, rows, &error, &q, err));
+    if (!isfinite(error)) {
+        status = nb_fail(err, NB_E_INPUT, "the weight holds NaN or infinity");
+        goto out;
+    }
+    *report = (nb_quant_report){.loss = error / ((double)n * (double)k)};
+    *out = q;
+    q = (nb_qtensor){0};
+out:
+    nb_qtensor_free(&q);
+    nb_release(device, &r.codes);
+    nb_release(device, &r.scales);
+    nb_release(device, &r.zeros);
+    nb_release(device, &rows);
+    return status;
+}
+
+size_t nb__quant_round_scratch(size_t n, size_t k, const nb_quant_options *options) {
+    return n * k + n * nb_ceil_div(k, options->group_size) * 2 * sizeof(float) + n * sizeof(float);
+}

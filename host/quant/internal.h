@@ -26,6 +26,16 @@ typedef struct nb__quant_result {
 nb_status nb__quant_finish(nb_stream *stream, const nb__quant_result *r, const nb_quant_options *options, nb_mem rows,
                            double *error, nb_qtensor *out, nb_err *err);
 
+/* A method that rounds all columns at once, in their stored order: checks the settings, makes room for codes, scales and zeros,
+ * has `round` launch what fills them, and finishes. Its arguments are those of nb_quantizer.run. */
+typedef nb_status nb__quant_round_fn(nb_stream *stream, const nb__quant_result *r, const nb_quant_stats *stats,
+                                     const nb_quant_options *options, nb_err *err);
+nb_status nb__quant_round(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
+                          const nb_quant_options *options, nb__quant_round_fn *round, nb_qtensor *out, nb_quant_report *report,
+                          nb_err *err);
+/* Device bytes that it takes. */
+size_t nb__quant_round_scratch(size_t n, size_t k, const nb_quant_options *options);
+
 /* options->descent sweeps of coordinate descent over r's codes, scales and zeros against h (f32 [k,k]), for the weight r->w:
  * no row's e H e^T gets worse. *after: their sum. Waits for the stream. */
 nb_status nb__quant_descend(nb_stream *stream, const nb__quant_result *r, nb_mem h, const nb_quant_options *options,

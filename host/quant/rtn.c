@@ -1,56 +1,25 @@
 /* Rounding to nearest: each group's scale and zero point by the range of its values, or searched, by the Hessian's diagonal where there
  * is one, else all columns alike. */
-#include <math.h>
-
-#include "host/base/size.h"
 #include "host/quant/internal.h"
 #include "host/quant/methods.h"
 
-static size_t rtn_scratch(size_t n, size_t k, const nb_quant_options *options) {
-    return n * k + n * nb_ceil_div(k, options->group_size) * 2 * sizeof(float) + n * sizeof(float);
+static nb_status round_to_nearest(nb_stream *stream, const nb__quant_result *r, const nb_quant_stats *stats,
+                                  const nb_quant_options *options, nb_err *err) {
+    struct nb_rtn_args rtn = {.n = r->n, .k = r->k, .group = options->group_size, .w = r->w, .ldw = r->k, .bits = options->bits,
+                              .scales = r->scales, .zeros = r->zeros, .codes = r->codes};
+    NB_TRY(nb__quant_params(stream, r->w, r->n, r->k, stats ? stats->hessian : (nb_mem){0}, options, r->scales, r->zeros, err));
+    return nb_launch(stream, NB_OP_rtn, &rtn, err);
 }
 
 static nb_status rtn_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
                          const nb_quant_options *options, nb_qtensor *out, nb_quant_report *report, nb_err *err) {
-    NB_TRY(nb__quant_check(n, k, options, err));
-    nb_device *device = stream->device;
-    nb__quant_result r = {.n = n, .k = k, .w = w};
-    nb_mem rows = {0};
-    nb_qtensor q = {0};
-    double error;
-    size_t params;
-    nb_status status;
-    if (!nb_mul3(n, nb_ceil_div(k, options->group_size), sizeof(float), &params))
-        return nb_fail_memory(err, SIZE_MAX, "group parameters");
-    NB_GO(nb_alloc_array(device, n, k, &r.codes, err));
-    NB_GO(nb_alloc(device, params, &r.scales, err));
-    NB_GO(nb_alloc(device, params, &r.zeros, err));
-    NB_GO(nb_alloc_array(device, n, sizeof(float), &rows, err));
-    NB_GO(nb__quant_params(stream, w, n, k, stats ? stats->hessian : (nb_mem){0}, options, r.scales, r.zeros, err));
-    struct nb_rtn_args rtn = {.n = n, .k = k, .group = options->group_size, .w = w, .ldw = k, .bits = options->bits,
-                              .scales = r.scales, .zeros = r.zeros, .codes = r.codes};
-    NB_GO(nb_launch(stream, NB_OP_rtn, &rtn, err));
-    NB_GO(nb__quant_finish(stream, &r, options, rows, &error, &q, err));
-    if (!isfinite(error)) {
-        status = nb_fail(err, NB_E_INPUT, "the weight holds NaN or infinity");
-        goto out;
-    }
-    *report = (nb_quant_report){.loss = error / ((double)n * (double)k)};
-    *out = q;
-    q = (nb_qtensor){0};
-out:
-    nb_qtensor_free(&q);
-    nb_release(device, &r.codes);
-    nb_release(device, &r.scales);
-    nb_release(device, &r.zeros);
-    nb_release(device, &rows);
-    return status;
+    return nb__quant_round(stream, w, n, k, stats, options, round_to_nearest, out, report, err);
 }
 
 const nb_quantizer nb__quantizer_rtn = {
     .name = "rtn",
     .about = "round to nearest; needs no calibration data",
     .needs_hessian = false,
-    .scratch = rtn_scratch,
+    .scratch = nb__quant_round_scratch,
     .run = rtn_run,
 };

@@ -159,14 +159,13 @@ static nb_status add_kept_gguf(assembly *a, nb_err *err) {
     return NB_OK;
 }
 
-static nb_status open_parts(assembly *a, const nb_journal *journal, nb_err *err) {
-    for (size_t layer = 0; layer < journal->done; layer++) {
+nb_status nb_output_open_parts(const nb_journal *journal, nb_ckpt **parts, size_t *open, nb_err *err) {
+    for (*open = 0; *open < journal->done; ++*open) {
         char *path;
-        NB_TRY(nb_journal_part(journal, layer, &path, err));
-        nb_status status = nb_ckpt_open_part(path, &a->parts[layer], err);
+        NB_TRY(nb_journal_part(journal, *open, &path, err));
+        nb_status status = nb_ckpt_open_part(path, &parts[*open], err);
         nb_free(path);
         NB_TRY(status);
-        a->n_parts++;
     }
     return NB_OK;
 }
@@ -335,7 +334,7 @@ nb_status nb_output_assemble(const nb_model *model, const nb_plan *plan, const n
     nb_status status;
     *file_bytes = 0;
     NB_GO(nb_calloc(layers, sizeof *a.parts, "part files", &a.parts, err));
-    NB_GO(open_parts(&a, journal, err));
+    NB_GO(nb_output_open_parts(journal, a.parts, &a.n_parts, err));
     if (nb_ckpt_kind_of(nb_model_ckpt(model)) == NB_CKPT_GGUF)
         NB_GO(add_kept_gguf(&a, err));
     else

@@ -9,11 +9,15 @@
 nb_status nb_output_assemble(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
                              const nb_journal *journal, const char *dir, uint64_t *file_bytes, nb_err *err);
 
-/* The same as one GGUF file at `path` (output_gguf.c); the report is its key nibble.report. */
 /* Can a GGUF say all of this model's settings and vocabulary? Asked before work begins; writes nothing. */
 nb_status nb_output_gguf_check(const nb_model *model, const nb_plan *plan, const char *path, nb_err *err);
+/* The output as one GGUF file at `path` (output_gguf.c); the report is its key nibble.report. */
 nb_status nb_output_gguf(const nb_model *model, const nb_plan *plan, const nb_journal *journal, const json_t *report,
                          const char *path, uint64_t *file_bytes, nb_err *err);
+
+/* Opens the part files of the blocks that are done, parts[layer]; *open says how many are, also after a failure. The caller
+ * closes them. */
+nb_status nb_output_open_parts(const nb_journal *journal, nb_ckpt **parts, size_t *open, nb_err *err);
 
 /* Writes packed tensors of a block's linears as its part file. tensors[i] belongs to prefixes[i]. */
 nb_status nb_output_part(const char *path, const nb_packed_tensor *tensors, const char *const *prefixes, size_t count,

@@ -143,19 +143,6 @@ static nb_status add_all(assembly *a, nb_err *err) {
     return a->hp->tied ? NB_OK : add_table(a, f->head, f->gguf_head, err);
 }
 
-static nb_status open_parts(assembly *a, const nb_journal *journal, nb_err *err) {
-    NB_TRY(nb_calloc(a->hp->layers, sizeof *a->parts, "part files", &a->parts, err));
-    for (size_t layer = 0; layer < journal->done; layer++) {
-        char *path;
-        NB_TRY(nb_journal_part(journal, layer, &path, err));
-        nb_status status = nb_ckpt_open_part(path, &a->parts[layer], err);
-        nb_free(path);
-        NB_TRY(status);
-        a->n_parts++;
-    }
-    return NB_OK;
-}
-
 /* ---- writing ---- */
 
 static nb_status write_rows(const assembly *a, nb_gguf_writer *w, const entry *e, nb_err *err) {
@@ -257,7 +244,8 @@ nb_status nb_output_gguf(const nb_model *model, const nb_plan *plan, const nb_jo
     nb_map map;
     nb_status status;
     a.from_gguf = nb_ckpt_kind_of(a.ckpt) == NB_CKPT_GGUF;
-    NB_GO(open_parts(&a, journal, err));
+    NB_GO(nb_calloc(a.hp->layers, sizeof *a.parts, "part files", &a.parts, err));
+    NB_GO(nb_output_open_parts(journal, a.parts, &a.n_parts, err));
     NB_GO(add_all(&a, err));
     NB_GO(write_file(&a, report, path, err));
     NB_GO(nb_map_open(path, &map, err));

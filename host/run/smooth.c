@@ -1,7 +1,6 @@
 #include "host/run/smooth.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "host/base/alloc.h"
 #include "host/base/size.h"
@@ -50,12 +49,8 @@ nb_status nb_norm_pack(const float *norm, size_t hidden, nb_dtype type, float of
     nb_status status = nb_calloc(hidden, t.bytes / hidden, "a norm", &t.data, err);
     for (size_t i = 0; i < hidden; i++)
         stored[i] = norm[i] - offset;
-    if (status == NB_OK && type == NB_F32)
-        memcpy(t.data, stored, t.bytes);
-    else if (status == NB_OK && type == NB_F16)
-        nb_f16_from_f32(stored, hidden, t.data);
-    else if (status == NB_OK)
-        nb_bf16_from_f32(stored, hidden, t.data);
+    if (status == NB_OK)
+        nb_from_f32(type, stored, hidden, t.data);
     nb_free(stored);
     if (status == NB_OK)
         *out = t;

@@ -116,3 +116,14 @@ void nb_bf16_from_f32(const float *src, size_t count, uint16_t *dst) {
     for (size_t i = 0; i < count; i++)
         dst[i] = nb_f32_to_bf16(src[i]);
 }
+
+void nb_from_f32(nb_dtype dtype, const float *src, size_t count, void *dst) {
+    if (dtype == NB_F32) {
+        memcpy(dst, src, count * sizeof *src);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint16_t h = dtype == NB_F16 ? nb_f32_to_f16(src[i]) : nb_f32_to_bf16(src[i]);
+        memcpy((char *)dst + i * sizeof h, &h, sizeof h);
+    }
+}

@@ -74,5 +74,7 @@ uint16_t nb_f32_to_bf16(float x);
 /* Many at once; dst and src may not overlap. */
 void nb_f16_from_f32(const float *src, size_t count, uint16_t *dst);
 void nb_bf16_from_f32(const float *src, size_t count, uint16_t *dst);
+/* The same to F32, F16 or BF16; dst need not be aligned. */
+void nb_from_f32(nb_dtype dtype, const float *src, size_t count, void *dst);
 
 #endif

@@ -98,19 +98,11 @@ static unsigned get_code(const unsigned char *block, unsigned bits, size_t row, 
     return block[u / per * 64 + byte] >> bits * (u % per) & ((1u << bits) - 1u);
 }
 
-static void put_scale(nb_dtype type, unsigned char *p, float s) {
-    uint16_t h = type == NB_F16 ? nb_f32_to_f16(s) : nb_f32_to_bf16(s);
-    if (type == NB_F32)
-        memcpy(p, &s, sizeof s);
-    else
-        memcpy(p, &h, sizeof h);
-}
-
 static void pack_params(const nb_qweight *w, const nb__qlayout *l, size_t r, const float *scales,
                         const float *zeros, unsigned char *panel) {
     for (size_t g = 0; g < l->groups; g++) {
         size_t at = g * NB_PANEL + r;
-        put_scale(w->scale_type, panel + l->scale_at + at * l->scale_bytes, scales[g]);
+        nb_from_f32(w->scale_type, &scales[g], 1, panel + l->scale_at + at * l->scale_bytes);
         if (w->offsets)
             memcpy(panel + l->zero_at + 4 * at, &zeros[g], sizeof zeros[g]);
         else if (!w->symmetric)
