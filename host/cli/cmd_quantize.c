@@ -26,7 +26,7 @@ static const nb_opt opts[] = {
     {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ; best: what measured best for the bits and the --budget (default gptq)"},
     {"budget", 0, NB_OPT_NUMBER, AT(budget), "SECONDS", NULL, 0, 1000000000, "best: computing may take so long by the estimate of --dry-run; 0: any (default 0)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
-    {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
+    {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer; 32 for a GGUF (default auto)"},
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: most engines load it (default)"},
     {"asym", 0, NB_OPT_NOT, AT(symmetric), NULL, NULL, 0, 0, "zero points: better quality, fewer engines"},
     {"order", 0, NB_OPT_CHOICE, AT(order), NULL, "stored|act|act-static|group-aware", 0, 0, "order of the columns in GPTQ: as stored; by activation with g_idx; by activation with static groups; groups and columns by activation with g_idx = k/g (default group-aware)"},
@@ -107,6 +107,11 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,
                           .overrides = overrides};
+    bool best = !strcmp(v->method, "best");
+    if (v->budget > 0 && !best)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--budget", "is for --method best, which chooses by it");
+    if (v->descent > 0 && best)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--descent", "is chosen by --method best; leave it out, or say --method gptq");
     if (strcmp(v->group_size, "auto") != 0) {
         NB_TRY(nb_parse_int("--group-size", v->group_size, -1, INT64_MAX / 2, &o->group_size, err));
         if (o->group_size == 0)

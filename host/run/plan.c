@@ -418,6 +418,8 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
     if (plan->learn && !strcmp(plan->method->name, "hqq") && o->format && !strcmp(o->format, "gguf"))
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method",
                           "hqq's zero points in a GGUF are not whole numbers, and autoround needs whole ones");
+    if (o->descent && !plan->method->needs_hessian)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--descent", "ends GPTQ, which \"%s\" is without", o->method);
     plan->needs_data = plan->smooth || plan->learn || plan->method->needs_hessian;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
