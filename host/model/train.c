@@ -294,3 +294,10 @@ nb_status nb_trainer_back(nb_trainer *t, const nb_block *b, nb_mem d, const nb_m
     NB_TRY(by_weight(t, &b->lin[NB_LIN_K], t->dk, t->n1, grads[NB_LIN_K], err));
     return by_weight(t, &b->lin[NB_LIN_V], t->dv, t->n1, grads[NB_LIN_V], err);
 }
+
+nb_status nb_trainer_back_input(nb_trainer *t, const nb_block *b, nb_mem d, nb_err *err) {
+    NB_TRY(by_input(t, &b->lin[NB_LIN_Q], t->dq, t->dn, false, err));
+    NB_TRY(by_input(t, &b->lin[NB_LIN_K], t->dk, t->dn, true, err));
+    NB_TRY(by_input(t, &b->lin[NB_LIN_V], t->dv, t->dn, true, err));
+    return back_norm(t, b->norm[NB_NORM_ATTN], t->x, t->tokens, t->hp->hidden, t->dn, d, true, err);
+}

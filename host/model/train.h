@@ -1,4 +1,4 @@
-/* A block forward with what its gradient needs kept, and back to the gradients of its linears' weights. */
+/* A block forward with what its gradient needs kept, and back to the gradients of its linears' weights and of its input. */
 #ifndef NB_TRAIN_H
 #define NB_TRAIN_H
 
@@ -19,5 +19,22 @@ nb_status nb_trainer_forward(nb_trainer *t, const nb_block *block, nb_mem x, nb_
 /* Given d = gradient by the output (overwritten), grads[lin] = gradient by the weight, f32 [n,k], for each lin whose buffer is
  * there. After nb_trainer_forward with the same block. */
 nb_status nb_trainer_back(nb_trainer *t, const nb_block *block, nb_mem d, const nb_mem grads[NB_LIN_COUNT], nb_err *err);
+/* The way on to the blocks before: right after nb_trainer_back, with the same block and d, which becomes the gradient by x. */
+nb_status nb_trainer_back_input(nb_trainer *t, const nb_block *block, nb_mem d, nb_err *err);
+
+/* ---- the top of the model (train_head.c) ---- */
+
+/* Final norm and head, for the KL divergence of a model's predictions to those of its original. */
+typedef struct nb_head_trainer nb_head_trainer;
+
+nb_status nb_head_trainer_new(const nb_model *model, nb_stream *stream, nb_head_trainer **out, nb_err *err);
+void nb_head_trainer_free(nb_head_trainer *t); /* NULL is fine */
+/* Device bytes of nb_head_trainer_new; SIZE_MAX where they do not fit. */
+size_t nb_head_trainer_bytes(const nb_hparams *hp);
+
+/* *kl = sum over tokens of KL(softmax(logits of exact) || softmax(logits of x)), both f32 [tokens, hidden], the last block's
+ * outputs. d, where it is there: the gradient by x of factor times that sum. Waits for the stream. */
+nb_status nb_head_trainer_kl(nb_head_trainer *t, nb_mem x, nb_mem exact, size_t tokens, float factor, nb_mem d, double *kl,
+                             nb_err *err);
 
 #endif
