@@ -15,7 +15,7 @@ typedef struct quantize_values {
     const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *embeddings, *kernel_filter;
     int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch, device_memory;
     double damp, asym_calib, rate, budget;
-    bool symmetric, ragged, dry_run, resume, force, allow_device_change;
+    bool symmetric, two_sided, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
 } quantize_values;
 
@@ -38,6 +38,7 @@ static const nb_opt opts[] = {
     {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01)"},
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
+    {"two-sided", 0, NB_OPT_FLAG, AT(two_sided), NULL, NULL, 0, 0, "GPTQ: rows make up for each other's errors too, by what the outputs of each layer mean to the model's predictions; takes a backward pass through the original model"},
     {"iters", 0, NB_OPT_INT, AT(iters), "N", NULL, 1, 1000000, "autoround: steps for a block (default 200); tune: steps of the whole model (default 128)"},
     {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "windows in a step (default: autoround 8, tune 1)"},
     {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid (default 1 / iters); tune: length of the longest step, as a part of the scale (default 0.002)"},
@@ -102,7 +103,7 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
                           .kernel_filter = v->kernel_filter, .device_memory = (size_t)v->device_memory, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
                           .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .iterations = (size_t)v->iters, .batch = (size_t)v->batch,
-                          .rate = v->rate, .samples = (size_t)v->samples,
+                          .rate = v->rate, .two_sided = v->two_sided, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,

@@ -1,4 +1,6 @@
 /* KL divergence of predictions to the original's, and its gradient by the last block's output: final norm, head, softmax. */
+#include <math.h>
+
 #include "host/base/alloc.h"
 #include "host/base/size.h"
 #include "host/model/impl.h"
@@ -135,4 +137,52 @@ nb_status nb_head_trainer_kl(nb_head_trainer *t, nb_mem x, nb_mem exact, size_t 
             NB_TRY(back(t, nb_mem_at(x, bytes), rows, factor, nb_mem_at(d, bytes), err));
     }
     return NB_OK;
+}
+
+/* One of n by their logits; x becomes their exponentials. */
+static size_t draw(float *x, size_t n, double u) {
+    float max = x[0];
+    double sum = 0.0, at = 0.0;
+    for (size_t j = 1; j < n; j++)
+        max = x[j] > max ? x[j] : max;
+    for (size_t j = 0; j < n; j++)
+        sum += (double)(x[j] = expf(x[j] - max));
+    for (size_t j = 0; j < n; j++) {
+        at += (double)x[j];
+        if (at > u * sum)
+            return j;
+    }
+    return n - 1;
+}
+
+/* The logit of what is drawn, where all others are 0: it is then certain, as exp(-1000) is nothing. */
+#define CERTAIN 1000.0f
+
+/* exact := logits of predictions that are certain of tokens drawn by those in `logits`; `host` is room for [rows, vocab]. */
+static nb_status draw_rows(nb_head_trainer *t, size_t rows, float *host, nb_random *random, nb_err *err) {
+    const float certain = CERTAIN;
+    size_t v = t->hp->vocab;
+    NB_TRY(nb_download(t->stream, host, t->logits, rows * v * sizeof *host, err));
+    NB_TRY(nb_fill(t->stream, t->exact, 0, rows * v * sizeof *host, err));
+    NB_TRY(nb_sync(t->stream, err));
+    for (size_t i = 0; i < rows; i++) {
+        size_t y = draw(host + i * v, v, nb_random_f32(random));
+        NB_TRY(nb_upload(t->stream, nb_mem_at(t->exact, (i * v + y) * sizeof certain), &certain, sizeof certain, err));
+    }
+    return nb_sync(t->stream, err);
+}
+
+nb_status nb_head_trainer_sample(nb_head_trainer *t, nb_mem x, size_t tokens, nb_random *random, nb_mem d, nb_err *err) {
+    float *host;
+    nb_status status = NB_OK;
+    NB_TRY(nb_calloc(t->rows * t->hp->vocab, sizeof *host, "logits", &host, err));
+    for (size_t at = 0; at < tokens; at += t->rows) {
+        size_t rows = nb_min(t->rows, tokens - at), bytes = at * t->hp->hidden * sizeof(float);
+        NB_GO(predict(t, nb_mem_at(x, bytes), rows, t->logits, err));
+        NB_GO(draw_rows(t, rows, host, random, err));
+        NB_GO(back(t, nb_mem_at(x, bytes), rows, 1.0f, nb_mem_at(d, bytes), err));
+    }
+out:
+    nb_free(host);
+    return status;
 }

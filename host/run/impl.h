@@ -55,6 +55,7 @@ typedef struct nb_run {
     nb_packed_tensor tensors[NB__RUN_TENSORS];
     const char *prefixes[NB__RUN_TENSORS];
     char norm_names[NB_TAP_COUNT][160];
+    nb_mem *output_side;  /* [plan items] f32 [n,n]: covariances of gradients by outputs; NULL without --two-sided */
     nb_mem channel_scale; /* f32 [k] of the tap in work; absent: all 1 */
     size_t n_tensors;
     json_t *report;
@@ -134,6 +135,12 @@ nb_status nb__run_replay(nb_run *r, size_t layer, nb_err *err);
 nb_status nb__run_part_linear(const nb_run *r, const nb_ckpt *part, const nb_plan_item *it, nb_qtensor *out, nb_err *err);
 /* Norms that the part file holds, those with channel scales in them, in place of the block's. */
 nb_status nb__run_part_norms(nb_run *r, const nb_ckpt *part, nb_block *block, nb_err *err);
+
+/* ---- outputs.c ---- */
+
+/* Fills r->output_side, before the first block. */
+nb_status nb__run_outputs(nb_run *r, nb_err *err);
+void nb__run_outputs_free(nb_run *r);
 
 /* ---- tuned.c ---- */
 

@@ -105,6 +105,8 @@ static nb_status embed_windows(nb_run *r, nb_err *err) {
         NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
         NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
     }
+    if (r->plan->two_sided && r->journal.done < hp->layers)
+        NB_TRY(nb__run_outputs(r, err));
     NB_TRY(nb_sync(r->stream, err));
     nb_forward_drop_tables(r->forward);
     return NB_OK;
@@ -123,8 +125,8 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s learn %zu %zu %a tune %zu %zu %a seed %llu bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
-                             o->method, r->plan->config.format, r->plan->learn_steps, r->plan->learn_batch, r->plan->learn_rate,
+        status = nb_str_addf(&s, err, "%s %s %s two-sided %d learn %zu %zu %a tune %zu %zu %a seed %llu bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
+                             o->method, r->plan->config.format, r->plan->two_sided, r->plan->learn_steps, r->plan->learn_batch, r->plan->learn_rate,
                              r->plan->tune_steps, r->plan->tune_batch, r->plan->tune_rate,
                              r->plan->learn || r->plan->tune ? (unsigned long long)o->seed : 0ULL, o->bits, (long long)r->plan->group_size, o->symmetric,
                              (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
@@ -311,6 +313,7 @@ out:
     nb__run_forget_block(&r);
     nb_forward_free(r.forward);
     if (r.device) {
+        nb__run_outputs_free(&r);
         nb_release(r.device, &r.work);
         nb_release(r.device, &r.hidden);
         nb_release(r.device, &r.block_input);

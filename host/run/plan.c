@@ -469,6 +469,11 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
         return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with tune; group-aware does");
     settle_learning(plan, o);
     plan->needs_data = plan->smooth || plan->learn || plan->tune || plan->method->needs_hessian;
+    plan->two_sided = o->two_sided && !strcmp(plan->method->name, "gptq");
+    if (o->two_sided && !plan->two_sided)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--two-sided", "belongs to --method gptq, and awq+gptq");
+    if (plan->two_sided && o->order == NB_ORDER_ACT)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with --two-sided; group-aware does");
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
     plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;
