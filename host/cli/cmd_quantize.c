@@ -182,13 +182,14 @@ static nb_status dry_run(const quantize_values *v, const nb_plan *plan, nb_err *
 
 /* ---- the run ---- */
 
-/* Steps of learned scales have a line of their own. */
-static void on_step(nb_progress *p, const nb_run_progress *r) {
-    char note[96];
+/* What is done before and after blocks has a line of its own. */
+static void on_stage(nb_progress *p, const nb_run_progress *r) {
+    char note[96] = "";
     nb_progress steps = *p;
-    steps.what = "learning scales,";
-    steps.unit = "step";
-    snprintf(note, sizeof note, "KL %.4f", r->loss);
+    steps.what = r->stage;
+    steps.unit = r->unit;
+    if (r->loss >= 0)
+        snprintf(note, sizeof note, "KL %.4f", r->loss);
     nb_progress_step(&steps, r->step, r->steps, r->seconds, note);
     p->open = steps.open;
     p->last_plain = steps.last_plain;
@@ -196,8 +197,8 @@ static void on_step(nb_progress *p, const nb_run_progress *r) {
 
 static void on_progress(void *ctx, const nb_run_progress *r) {
     char note[96] = "";
-    if (r->steps) {
-        on_step(ctx, r);
+    if (r->stage) {
+        on_stage(ctx, r);
         return;
     }
     if (r->learned_before >= 0)

@@ -49,8 +49,6 @@ nb_status nb__quant_sum(nb_stream *stream, nb_mem rows, size_t n, double *sum, n
 /* GPTQ with stats->output (twosided.c); arguments as of nb_quantizer.run. */
 nb_status nb__gptq_two_sided(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
                              const nb_quant_options *options, nb_qtensor *out, nb_quant_report *report, nb_err *err);
-/* Device bytes that it takes beside those of GPTQ. */
-size_t nb__two_sided_scratch(size_t n, size_t k);
 /* w := what GPTQ quantizes in its place: with asymmetric calibration its target, and without the inputs that no token excites. What the
  * Hessian gives is left in *cache. */
 nb_status nb__gptq_target(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats, const nb_quant_options *options,

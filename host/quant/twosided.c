@@ -180,10 +180,6 @@ static nb_status put_back(two_sided *t, const nb_qtensor *q, nb_mem w, nb_err *e
     return nb_sync(t->stream, err);
 }
 
-size_t nb__two_sided_scratch(size_t n, size_t k) {
-    return (n * k + 2 * n * n + nb__factor_temp(n) + BATCH * (n + k)) * sizeof(float);
-}
-
 static nb_status setup(two_sided *t, nb_err *err) {
     size_t n = t->n, k = t->k;
     NB_TRY(nb_calloc(n, sizeof *t->perm, "an order of rows", &t->perm, err));

@@ -97,6 +97,13 @@ static bool stopped(const nb_run *r) {
     return r->hooks->stop && r->hooks->stop(r->hooks->ctx);
 }
 
+static void tell(const nb_run *r, size_t done, double seconds) {
+    nb_run_progress p = {.seconds = seconds, .loss = -1.0, .learned_before = -1.0, .learned_after = -1.0, .stage = "gradients,",
+                         .unit = "window", .step = done, .steps = r->windows.samples};
+    if (r->hooks->progress)
+        r->hooks->progress(r->hooks->ctx, &p);
+}
+
 nb_status nb__run_outputs(nb_run *r, nb_err *err) {
     gather g = {.r = r, .hp = nb_model_hparams(r->model), .random = nb_random_seed(r->options->seed)};
     nb_status status;
@@ -111,7 +118,7 @@ nb_status nb__run_outputs(nb_run *r, nb_err *err) {
             goto out;
         }
         NB_GO(on_batch(&g, at, err));
-        nb_logf(&r->hooks->log, NB_LOG_INFO, "gradients by outputs: %zu of %zu windows", at + g.batch, r->windows.samples);
+        tell(r, at + g.batch, nb__run_now() - t0);
     }
     nb__run_sample_memory(r);
 out:

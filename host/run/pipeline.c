@@ -257,7 +257,8 @@ out:
 static nb_status check_method(const nb_run *r, nb_err *err) {
     const nb_plan *plan = r->plan;
     nb_op need = plan->learn ? NB_OP_learned_round : !strcmp(plan->method->name, "hqq") ? NB_OP_hqq : NB_OP_rtn;
-    if (!r->device->chosen[need] || (plan->tune && (!r->device->chosen[NB_OP_scale_step] || !r->device->chosen[NB_OP_kl_back])))
+    bool back = plan->tune || plan->two_sided;
+    if (!r->device->chosen[need] || (back && (!r->device->chosen[NB_OP_scale_step] || !r->device->chosen[NB_OP_kl_back])))
         return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "--method", "%s does not run on the device %s yet; --device cpu does it",
                           plan->method_name, r->device->backend->name);
     return plan->gguf ? nb_output_gguf_check(r->model, plan, r->options->out, err) : NB_OK;

@@ -304,10 +304,21 @@ static uint64_t plan_tune_memory(const nb_plan *plan, const nb_hparams *hp, cons
 }
 
 /* Multiply-adds count two. A step of learned scales: forward twice, back by inputs and by weights; the head forward for both models
- * and back. Before and after them all windows forward. */
+ * and back. Before and after them 32 windows at the most go forward. */
 static double plan_tune_work(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o, double weights) {
     double tokens = (double)plan->tune_steps * (double)plan->tune_batch * (double)o->seq_len, head = (double)hp->hidden * (double)hp->vocab;
-    return tokens * (8.0 * weights + 6.0 * head) + 2.0 * (double)o->samples * (double)o->seq_len * (2.0 * weights + 4.0 * head);
+    return tokens * (8.0 * weights + 6.0 * head) + 2.0 * (double)nb_min(o->samples, 32) * (double)o->seq_len * (2.0 * weights + 4.0 * head);
+}
+
+/* Feedback over rows: all windows forward twice and back by inputs, half of n n for each linear's covariance; for each linear half of
+ * 2 n n k, and its factor. */
+static double plan_outputs_work(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o) {
+    double tokens = (double)o->samples * (double)o->seq_len, flop = tokens * 4.0 * (double)hp->hidden * (double)hp->vocab;
+    for (size_t i = 0; i < plan->count; i++) {
+        double n = (double)plan->items[i].n, k = (double)plan->items[i].k;
+        flop += 6.0 * tokens * n * k + (plan->items[i].skip ? 0.0 : tokens * n * n + n * n * k + n * n * n * 2.0 / 3.0);
+    }
+    return flop;
 }
 
 /* Multiply-adds count two. Forward: each linear once over all tokens; Hessian: half of 2 T K^2 for each tap; solve: N K^2 for
@@ -356,6 +367,10 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len);
+    if (plan->two_sided) {
+        plan->flop += plan_outputs_work(plan, hp, o);
+        plan->peak_memory += nb__run_outputs_bytes(plan, hp, o->samples, o->seq_len) + 16 * (uint64_t)max_weight;
+    }
     if (!plan->tune)
         return;
     plan->flop += plan_tune_work(plan, hp, o, weights);

@@ -9,6 +9,8 @@
 
 /* Part of the steps in which they grow to the full rate, from which they fall to 0 along a cosine. */
 #define WARM_UP 0.05
+/* Most windows, spread evenly, whose divergence before and after decides whether scales are kept. */
+enum { JUDGES = 32 };
 
 typedef struct tune {
     const nb_tune_job *job;
@@ -129,23 +131,24 @@ static nb_status back(tune *t, double rate, nb_err *err) {
     return NB_OK;
 }
 
-/* Mean divergence over all windows; the last batch goes back so as to be whole, and counts its new windows only. */
-static nb_status whole_loss(tune *t, double *loss, nb_err *err) {
+/* Mean divergence over the judging windows; the last batch goes back so as to be whole, and counts its new windows only. */
+static nb_status judge(tune *t, double *loss, nb_err *err) {
     const nb_tune_job *job = t->job;
+    size_t judges = nb_max(nb_min(job->samples, JUDGES), job->batch);
     double sum = 0.0, kl;
-    for (size_t done = 0; done < job->samples; done += job->batch) {
-        size_t first = nb_min(done, job->samples - job->batch), skip = (done - first) * job->length;
+    for (size_t done = 0; done < judges; done += job->batch) {
+        size_t first = nb_min(done, judges - job->batch), skip = (done - first) * job->length;
         size_t bytes = skip * t->hp->hidden * sizeof(float);
         if (job->progress && !job->progress(job->ctx, 0, -1.0))
             return nb_fail(err, NB_E_INTERRUPTED, "stopped while scales were learned");
         for (size_t i = 0; i < job->batch; i++)
-            t->windows[i] = first + i;
+            t->windows[i] = (first + i) * job->samples / judges;
         NB_TRY(forward(t, err));
         NB_TRY(nb_head_trainer_kl(t->head, nb_mem_at(state(t, t->hp->layers), bytes), nb_mem_at(t->target, bytes), t->rows - skip, 0.0f,
                                   (nb_mem){0}, &kl, err));
         sum += kl;
     }
-    *loss = sum / ((double)job->samples * (double)job->length);
+    *loss = sum / ((double)judges * (double)job->length);
     return NB_OK;
 }
 
@@ -189,9 +192,9 @@ nb_status nb_tune(const nb_tune_job *asked, nb_tune_report *report, nb_err *err)
     nb_status status;
     t.bytes = t.rows * t.hp->hidden * sizeof(float);
     NB_GO(setup(&t, err));
-    NB_GO(whole_loss(&t, &made.before, err));
+    NB_GO(judge(&t, &made.before, err));
     NB_GO(iterate(&t, err));
-    NB_GO(whole_loss(&t, &made.after, err));
+    NB_GO(judge(&t, &made.after, err));
     made.kept = made.after < made.before;
     *report = made;
 out:

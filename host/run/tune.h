@@ -29,7 +29,7 @@ typedef struct nb_tune_job {
 } nb_tune_job;
 
 typedef struct nb_tune_report {
-    double before, after; /* mean KL divergence to the original over all windows, nats a token */
+    double before, after; /* mean KL divergence to the original, nats a token, over all windows or 32 that are spread over them */
     bool kept;            /* after is less; else the scales are what they were, for the caller to leave alone */
 } nb_tune_report;
 

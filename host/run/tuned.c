@@ -97,7 +97,7 @@ out:
 static bool on_step(void *ctx, size_t step, double kl) {
     nb_run *r = ctx;
     nb_run_progress p = {.block = r->journal.done, .blocks = r->journal.done, .seconds = nb__run_now() - r->tuning_since, .loss = kl,
-                         .learned_before = -1.0, .learned_after = -1.0, .step = step, .steps = r->plan->tune_steps};
+                         .learned_before = -1.0, .learned_after = -1.0, .stage = "learning scales,", .unit = "step", .step = step, .steps = r->plan->tune_steps};
     nb__run_sample_memory(r);
     if (step && r->hooks->progress)
         r->hooks->progress(r->hooks->ctx, &p);
