@@ -130,6 +130,7 @@ typedef struct nb__cl_device {
     size_t max_group, local_memory, max_alloc, memory, limit;
     size_t allocated;
     char *cache_dir; /* NULL: none */
+    bool keep_binaries; /* of programs, in cache_dir */
     nb__cl_tuning tuning;
     nb__cl_program *programs;
     nb__cl_kernel *kernels;
