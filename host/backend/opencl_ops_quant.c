@@ -49,6 +49,15 @@ nb_status nb__cl_dequant(nb_stream *stream, const nb_kernel *row, const void *ar
                      NB_CL_U32(a->ldw));
 }
 
+nb_status nb__cl_hqq(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
+    const struct nb_hqq_args *a = args;
+    size_t items = nb__cl_row_items(row);
+    return NB_CL_RUN(stream, row, err, ("hqq", NULL, NB_CL_GRID2(nb_ceil_div(a->k, a->group), a->n, items, 1)), NB_CL_U32(a->k),
+                     NB_CL_U32(a->group), NB_CL_MEM(a->w), NB_CL_U32(a->ldw), NB_CL_U32(a->bits), NB_CL_U32(a->iterations),
+                     NB_CL_U32(a->float_zeros), NB_CL_U32(a->scale_type), NB_CL_MEM(a->codes), NB_CL_MEM(a->scales),
+                     NB_CL_MEM(a->zeros), NB_CL_LOCAL(items * NB_CL_WIDE));
+}
+
 nb_status nb__cl_quant_error(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
     const struct nb_quant_error_args *a = args;
     size_t items = nb__cl_row_items(row);

@@ -21,7 +21,7 @@ bad=0
 for row in $rows $packed; do
     every=1
     case $row in qgemm*) every=101 ;; esac
-    OCLGRIND_LOG=$work/log "$nibble" verify --device opencl --kernel "$row" --every $every -j 1 || bad=1
+    OCLGRIND_LOG=$work/log "$nibble" verify --device opencl --kernel "$row" --every $every -j 1 --jobs 1 || bad=1
     if [ -s "$work/log" ]; then
         echo "FAILED: $row under oclgrind:"
         head -40 "$work/log"
