@@ -319,6 +319,8 @@ static nb_status opencl_event_elapsed(nb_event *from, nb_event *to, double *seco
 }
 
 static void opencl_event_free(nb_event *event) {
+    if (!event)
+        return;
     event->device->api->clReleaseEvent(event->event);
     nb_free(event);
 }

@@ -77,6 +77,8 @@ enum { NB_CL_MAX_DEVICES = 64 };
 nb_status nb__cl_find(const nb__cl_api *api, nb__cl_place *places, size_t *count, char *why, nb_err *err);
 /* A string of a device, "" where it cannot be had. */
 void nb__cl_device_text(const nb__cl_api *api, cl_device_id device, cl_device_info what, char *out, size_t cap);
+/* The same, whole and as it is; the caller frees it. NULL where it cannot be had. */
+char *nb__cl_device_whole_text(const nb__cl_api *api, cl_device_id device, cl_device_info what);
 void nb__cl_platform_text(const nb__cl_api *api, cl_platform_id platform, cl_platform_info what, char *out, size_t cap);
 /* A number of a device; 0 where it cannot be had. Reads 4- and 8-byte values. */
 size_t nb__cl_device_number(const nb__cl_api *api, cl_device_id device, cl_device_info what);
