@@ -4,6 +4,7 @@
 #define NB_BACKEND_OPENCL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "host/backend/backend.h"
 
@@ -96,6 +97,7 @@ typedef struct nb__cl_tuning {
     unsigned wide_items; /* qgemm_wide: work-items of a group */
     unsigned slices;     /* qgemm_lanes: parts of K in a work-group */
     unsigned tile_from;  /* rows of X from which qgemm_tile is taken instead of qgemm_lanes; 0: never */
+    unsigned clblast;    /* dense products by CLBlast: 1, by our own kernels: 0 */
 } nb__cl_tuning;
 
 /* Work-items of qgemm_lanes that share a panel's row of words; a group has `slices` times as many. */
@@ -136,6 +138,7 @@ typedef struct nb__cl_device {
     size_t allocated;
     char *cache_dir; /* NULL: none */
     bool keep_binaries; /* of programs, in cache_dir */
+    atomic_bool blast_failed; /* CLBlast is not tried again */
     nb__cl_tuning tuning;
     nb__cl_program *programs;
     nb__cl_kernel *kernels;
