@@ -14,9 +14,7 @@
  * program once for each: drivers spend most of a build on what does not depend on a program's size.
  *
  * Arithmetic is f32. Sums of 8-bit blocks are exact: integers, or floats below 2^24 (255 * 127 * 32 is 2^20). */
-#pragma OPENCL FP_CONTRACT ON /* compilers that do not name a fast fma contract to one all the same */
-#undef MAD
-#define MAD(a, b, c) ((a) * (b) + (c))
+#pragma OPENCL FP_CONTRACT ON
 
 #ifndef X_HALF
 #define X_HALF 0
