@@ -1,6 +1,7 @@
 /* The CUDA backend on the driver API: devices, contexts, memory, streams, events. Kernels are launched by cuda_launch.c.
  *
- * The primary context is used, so that cuBLAS and a program's own CUDA code see the same memory, or the one that a caller gives. Every call pushes the context and pops it: a caller's own stays current. */
+ * The primary context is used, so that cuBLAS and a program's own CUDA code see the same memory, or the one that a caller gives. Every
+ * call pushes the context and pops it: a caller's own stays current. */
 #include "host/backend/cuda.h"
 #include "host/backend/cuda_qgemm.h"
 
@@ -146,13 +147,19 @@ static nb_status open_primary(nb__cuda_device *d, const char *spec, nb_err *err)
     return NB_OK;
 }
 
-/* A caller's context as it is. */
-static nb_status open_given(nb__cuda_device *d, nb__cu_context context, nb_err *err) {
+/* A caller's context as it is. Where the caller names a device, it is that one's. */
+static nb_status open_given(nb__cuda_device *d, const char *spec, nb__cu_context context, nb_err *err) {
+    int index = 0;
+    nb__cu_device named;
+    NB_TRY(parse_index(spec, &index, err));
     d->context = context;
     NB_TRY(nb__cuda_enter(d, err));
     nb__cu_result r = d->cu->context_device(&d->id);
     nb__cuda_leave(d);
-    return nb__cuda_check(d, r, "looking for the context's device", err);
+    NB_TRY(nb__cuda_check(d, r, "looking for the context's device", err));
+    if (spec && (d->cu->device_get(&named, index) != 0 || named != d->id))
+        return nb_fail(err, NB_E_USAGE, "cuda:%d is asked for, and the given context is of cuda:%d", index, (int)d->id);
+    return NB_OK;
 }
 
 /* Does the cubin run on this capability? The same major one, and no later minor one. */
@@ -197,6 +204,22 @@ static nb_status load_module(nb__cuda_device *d, nb_err *err) {
     return load_ptx(d, ptx, err);
 }
 
+static nb_status find_function(nb__cuda_device *d, const char *name, nb__cu_function *out, nb_err *err);
+
+/* Drivers load a kernel when it is first asked for, or later; that allocates and waits, so a stream that is being captured must not meet
+ * it. What may run on a caller's stream is loaded here. */
+static nb_status load_packed(nb__cuda_device *d, nb_err *err) {
+    nb__cu_function f;
+    const char *name;
+    for (size_t i = 0; nb__cuda_qkernel(i, d->image->arch, &name); i++) {
+        if (!name)
+            continue;
+        NB_TRY(find_function(d, name, &f, err));
+        NB_TRY(nb__cuda_check(d, d->cu->function_load(f), "loading a kernel", err));
+    }
+    return NB_OK;
+}
+
 static nb_status open_module(nb__cuda_device *d, nb_err *err) {
     int sms = 0;
     d->cc = capability(d->cu, d->id);
@@ -204,6 +227,8 @@ static nb_status open_module(nb__cuda_device *d, nb_err *err) {
     d->base.units = sms > 0 ? (unsigned)sms : 1;
     NB_TRY(nb__cuda_enter(d, err));
     nb_status status = load_module(d, err);
+    if (status == NB_OK)
+        status = load_packed(d, err);
     nb__cuda_leave(d);
     return status;
 }
@@ -232,7 +257,7 @@ static nb_status cuda_open(const char *spec, const nb_device_options *options, n
     d->cu = cu;
     d->limit = options->memory_limit;
     pthread_mutex_init(&d->lock, NULL);
-    nb_status status = options->native_context ? open_given(d, options->native_context, err) : open_primary(d, spec, err);
+    nb_status status = options->native_context ? open_given(d, spec, options->native_context, err) : open_primary(d, spec, err);
     if (status == NB_OK)
         status = open_module(d, err);
     if (status != NB_OK) {

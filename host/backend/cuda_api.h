@@ -51,6 +51,7 @@ enum { /* of a device */
     X(module_load, "cuModuleLoadDataEx", (nb__cu_module *, const void *, unsigned, int *, void **)) \
     X(module_unload, "cuModuleUnload", (nb__cu_module))                                            \
     X(module_function, "cuModuleGetFunction", (nb__cu_function *, nb__cu_module, const char *))    \
+    X(function_load, "cuFuncLoad", (nb__cu_function))                                              \
     X(function_set, "cuFuncSetAttribute", (nb__cu_function, int, int))                             \
     X(occupancy, "cuOccupancyMaxActiveBlocksPerMultiprocessor", (int *, nb__cu_function, int, size_t)) \
     X(mem_info, "cuMemGetInfo_v2", (size_t *, size_t *))                                           \

@@ -95,15 +95,25 @@ static bool cut(const nb_qweight *w, const nb__cuda_qlayout *l, size_t m, unsign
     return best != SIZE_MAX;
 }
 
-/* Names outlive the plan: the device keeps them. */
-static const char *kernel_name(unsigned bits, unsigned type, unsigned tile) {
+/* Names outlive the plan: the device keeps them. By width, type of X and tile. */
+enum { WIDTHS = 4, TYPES = 3, TILES = 4 };
 #define NAMES(b)                                                                                                       \
     {{"qgemm_" #b "_f16_8", "qgemm_" #b "_f16_16", "qgemm_" #b "_f16_32", "qgemm_" #b "_f16_64"},                      \
      {"qgemm_" #b "_bf16_8", "qgemm_" #b "_bf16_16", "qgemm_" #b "_bf16_32", "qgemm_" #b "_bf16_64"},                  \
      {"qgemm_" #b "_f32_4", NULL, NULL, NULL}}
-    static const char *const names[4][3][4] = {NAMES(2), NAMES(3), NAMES(4), NAMES(8)};
+static const char *const names[WIDTHS][TYPES][TILES] = {NAMES(2), NAMES(3), NAMES(4), NAMES(8)};
 #undef NAMES
+
+static const char *kernel_name(unsigned bits, unsigned type, unsigned tile) {
     return names[bits == 8 ? 3 : bits - 2][type][tile <= 8 ? 0 : tile == 16 ? 1 : tile == 32 ? 2 : 3];
+}
+
+bool nb__cuda_qkernel(size_t i, unsigned cc, const char **name) {
+    if (i >= (size_t)WIDTHS * TYPES * TILES)
+        return false;
+    bool bf16 = i / TILES % TYPES == 1;
+    *name = bf16 && cc < 80 ? NULL : names[i / TILES / TYPES][i / TILES % TYPES][i % TILES];
+    return true;
 }
 
 /* The f32 kernels: static shared memory, a panel a CTA, whose warps are the slices. */

@@ -35,6 +35,9 @@ typedef struct nb__cuda_qplan {
 bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, bool exact, unsigned cc, unsigned units,
                          nb__cuda_qplan *out);
 
+/* Every kernel that a plan may name in an image of this capability: for i from 0 on until it is false; *name is NULL where a place is empty. */
+bool nb__cuda_qkernel(size_t i, unsigned cc, const char **name);
+
 /* The kernel's parameters; addresses are 0 where absent. */
 typedef struct nb__cuda_qaddress {
     uint64_t packed, x, y, bias, workspace;

@@ -132,6 +132,7 @@ static nb_bench_maker *const makers[NB_OP_COUNT] = {
     MAKE(descent_block), MAKE(keep_rows), MAKE(hqq),
     MAKE(embed), MAKE(rmsnorm), MAKE(rope), MAKE(attention), MAKE(glu), MAKE(add), MAKE(logit_stats),
     MAKE(learned_round), MAKE(learned_back), MAKE(sign_step), MAKE(rmsnorm_back), MAKE(attention_back), MAKE(glu_back),
+    MAKE(scale_back), MAKE(scale_step), MAKE(kl_back),
     [NB_OP_qgemm] = make_packed, [NB_OP_qgemm_i8] = make_packed,
 };
 /* clang-format on */

@@ -48,7 +48,8 @@ typedef struct nb_ctx_options {
     const nb_parallel *parallel;   /* or the caller's pool, copied; its ctx outlives the context. `threads` must then be 0 */
     const nb_allocator *allocator; /* for all memory that the context takes, copied; NULL: the C library's. What stands for
                                     * a GPU's driver (handles, modules) is the C library's in any case */
-    void *native_context;          /* CUDA: the CUcontext to use; NULL: the device's primary one. OpenCL: a cl_context */
+    void *native_context;          /* CUDA: the CUcontext to use, of the device that is named ("cuda": of any); NULL: the device's
+                                    * primary one. OpenCL: a cl_context */
     void *native_device;           /* OpenCL: the cl_device_id, with a cl_context */
 } nb_ctx_options;
 
@@ -119,7 +120,10 @@ typedef struct nb_gemm_args {
 } nb_gemm_args;
 
 /* The product. It allocates no memory; results do not depend on the number of threads. On the CPU it is done on return. On
- * a GPU it is launched: it neither waits nor allocates, so a CUDA graph can capture it. */
+ * a GPU it is launched: it neither waits nor allocates. So a CUDA graph can capture it, in any mode and from the first call on, as
+ * nb_ctx_open has loaded the kernels; a replay reads X, W and bias and uses the workspace where they were, and takes what
+ * lies there then. nb_ctx_sync inside a capture is an error of the driver (900), and spoils the capture; nb_ctx_open and nb_ctx_close are
+ * not for the time of a capture. */
 NB_API nb_status nb_gemm(nb_ctx *ctx, const nb_gemm_args *args, nb_err *err);
 
 /* Waits until all that was launched on this stream (as in nb_gemm_args) is done. On the CPU it returns at once. */

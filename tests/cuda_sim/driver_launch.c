@@ -128,6 +128,14 @@ static bool is_module(const struct CUmod_st *h) {
     return false;
 }
 
+/* Drivers load kernels when they are first asked for (CUDA_MODULE_LOADING=LAZY is their default): that may allocate and wait, which
+ * a capture in the global mode forbids. */
+static CUresult load(sim_program *p) {
+    CUresult r = p->loaded ? CUDA_SUCCESS : drv_no_capture();
+    p->loaded = p->loaded || r == CUDA_SUCCESS;
+    return r;
+}
+
 CUresult cuModuleGetFunction(CUfunction *f, CUmodule h, const char *name) {
     ENTER(true);
     if (!f || !name)
@@ -136,8 +144,10 @@ CUresult cuModuleGetFunction(CUfunction *f, CUmodule h, const char *name) {
         return CUDA_ERROR_INVALID_HANDLE;
     for (int i = 0; i < h->m->nprog; i++)
         if (!strcmp(h->m->prog[i]->name, name)) {
-            *f = (CUfunction)(void *)h->m->prog[i];
-            return CUDA_SUCCESS;
+            CUresult r = load(h->m->prog[i]);
+            if (r == CUDA_SUCCESS)
+                *f = (CUfunction)(void *)h->m->prog[i];
+            return r;
         }
     return CUDA_ERROR_NOT_FOUND;
 }
@@ -248,6 +258,19 @@ CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
     } else {
         return CUDA_ERROR_INVALID_VALUE;
     }
+    return CUDA_SUCCESS;
+}
+CUresult cuFuncLoad(CUfunction f) {
+    ENTER(true);
+    sim_program *p = program(f);
+    return p ? load(p) : CUDA_ERROR_INVALID_HANDLE;
+}
+CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction f) {
+    ENTER(true);
+    const sim_program *p = program(f);
+    if (!p || !state)
+        return p ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_HANDLE;
+    *state = p->loaded ? CU_FUNCTION_LOADING_STATE_LOADED : CU_FUNCTION_LOADING_STATE_UNLOADED;
     return CUDA_SUCCESS;
 }
 CUresult cuFuncSetCacheConfig(CUfunction f, CUfunc_cache c) {
@@ -439,6 +462,8 @@ static CUresult launch(CUfunction f, const unsigned *dim, unsigned dyn, CUstream
     memcpy(n.grid, dim, sizeof n.grid);
     memcpy(n.block, dim + 3, sizeof n.block);
     CUresult r = check_limits(&n);
+    if (!r)
+        r = load(program(f));
     if (!r)
         r = gather(&n, params, extra);
     if (!r && drv_fault("launch"))

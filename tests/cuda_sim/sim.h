@@ -178,6 +178,7 @@ struct sim_program {
     bool partial_bars;  /* barriers with a thread count */
     int max_dyn_shared; /* cuFuncSetAttribute */
     int carveout;
+    bool loaded; /* on the device: drivers put that off to the first use */
     int cluster_unused;
 };
 

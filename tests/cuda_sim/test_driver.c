@@ -44,6 +44,7 @@ Test(driver, symbols) {
                                         "cuModuleGetFunction",
                                         "cuModuleGetGlobal_v2",
                                         "cuFuncSetAttribute",
+                                        "cuFuncLoad",
                                         "cuFuncGetAttribute",
                                         "cuOccupancyMaxActiveBlocksPerMultiprocessor",
                                         "cuMemAlloc_v2",
@@ -215,6 +216,45 @@ Test(driver, capture_and_graph) {
     OK(cuStreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_RELAXED));
     cr_assert_eq(cuStreamSynchronize(s), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     cr_assert_eq(cuStreamEndCapture(s, &g), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    OK(cuStreamDestroy(s));
+}
+
+/* A kernel is loaded when it is first asked for, which a capture forbids; a loaded one may be asked for again. */
+Test(driver, loading_inside_a_capture) {
+    CUmodule m, other;
+    CUstream s;
+    CUgraph g;
+    CUfunction f, again, all[64];
+    CUfunctionLoadingState state;
+    unsigned n;
+    rig_start(80, 1);
+    f = adder(&m);
+    OK(cuModuleLoad(&other, SIM_PTX_DIR "/basic.80.ptx"));
+    OK(cuModuleGetFunctionCount(&n, other));
+    cr_assert(n > 0 && n <= 64);
+    OK(cuModuleEnumerateFunctions(all, n, other));
+    OK(cuFuncIsLoaded(&state, all[0]));
+    cr_assert_eq(state, CU_FUNCTION_LOADING_STATE_UNLOADED);
+    CUdeviceptr d = rig_alloc(4 * N);
+    int count = N;
+    void *args[] = {&d, &d, &d, &count};
+    OK(cuMemsetD32(d, 0, N));
+    OK(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+    OK(cuStreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_GLOBAL));
+    const char *name;
+    for (unsigned i = 0; i < n; i++) {
+        OK(cuFuncGetName(&name, all[i]));
+        cr_assert_eq(cuModuleGetFunction(&again, other, name), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+        cr_assert_eq(cuFuncLoad(all[i]), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    }
+    OK(cuFuncGetName(&name, f));
+    OK(cuModuleGetFunction(&again, m, name));
+    OK(cuLaunchKernel(f, 4, 1, 1, 128, 1, 1, 0, s, args, NULL));
+    OK(cuStreamEndCapture(s, &g));
+    OK(cuGraphDestroy(g));
+    OK(cuFuncLoad(all[0]));
+    OK(cuFuncIsLoaded(&state, all[0]));
+    cr_assert_eq(state, CU_FUNCTION_LOADING_STATE_LOADED);
     OK(cuStreamDestroy(s));
 }
 
