@@ -1,6 +1,6 @@
 #!/bin/sh
 # Packed products on OpenCL beside the CPU's own kernels in f32, on the same processor (PoCL): 4 bits, group 128, in one run,
-# by turns: a round is both backends, so that both see the same machine. `ratio` is OpenCL's speed over the CPU's, of medians.
+# by turns: a round is both backends, so that both see the same machine. Operations of a sample are queued one behind the other. `ratio` is OpenCL's speed over the CPU's, of medians.
 # usage: bench/opencl.sh NIBBLE [ROUNDS]
 set -eu
 nibble=$1 rounds=${2-5}
@@ -21,7 +21,7 @@ best=$("$nibble" bench --json --op qgemm --shape 256x256 --samples 3 --sample-ms
 import json, sys
 print([r["variant"] for r in json.load(sys.stdin)["results"] if r["op"] == "qgemm"][0])')
 echo "cpu: $best, opencl: qgemm_wide; median seconds, ratio of speeds"
-for what in "gemv 4096x4096 1" "gemv 11008x4096 1" "gemv 4096x11008 1" "rows 4096x4096 4" "gemm 4096x4096 16" "gemm 4096x4096 128" "gemm 4096x4096 512"; do
+for what in "gemv 576x1536 1" "gemv 1536x576 1" "gemv 4096x4096 1" "gemv 11008x4096 1" "gemv 4096x11008 1" "rows 4096x4096 4" "gemm 4096x4096 16" "gemm 4096x4096 128" "gemm 4096x4096 512"; do
     set -- $what
     : >"$tmp/cpu"
     : >"$tmp/ocl"

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """The quality table: every method at 4 and 3 bits on one model, and what each refinement earns. Standard library only.
 
-    quality.py NIBBLE MODEL CALIB EVAL [--group 64] [--samples 128] [--seeds 0,1,2] [--rows PATTERN,...] [--smoke] [--keep DIR]
+    quality.py NIBBLE MODEL CALIB EVAL [--group 64] [--samples 128] [--seeds 0,1,2] [--rows PATTERN,...] [--threads 0]
+               [--smoke] [--keep DIR]
 
 CALIB and EVAL are texts that share nothing. Each row is quantized with SAMPLES windows of 512 tokens and evaluated in windows
 of 1024 tokens against MODEL itself in 16 bits: perplexity, mean KL divergence in nats, share of equal first choices; wall
-time and peak anonymous memory of quantizing. Headline rows (a * before the name) are run for every seed. --rows takes globs over
+time, CPU time (user and system, all threads: what stays comparable on a machine that others use too) and peak anonymous memory of
+quantizing. Headline rows (a * before the name) are run for every seed. --rows takes globs over
 row names. --smoke: 4 windows of 64 tokens, 512 tokens of text, the headline rows only; it checks that all of it runs.
 Prints a Markdown table; rows are printed as they are done.
 """
@@ -13,6 +15,7 @@ import argparse
 import fnmatch
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,23 +25,31 @@ import tempfile
 ROWS = [
     ("w4 rtn asym", "--bits 4 --asym --method rtn"),
     ("w4 rtn sym", "--bits 4 --sym --method rtn"),
+    ("w4 rtn sym g32", "--bits 4 --sym --method rtn --group-size 32"),
     ("w4 hqq asym", "--bits 4 --asym --method hqq"),
     ("w4 gptq minmax asym", "--bits 4 --asym --scales minmax --asym-calib 0"),
     ("w4 gptq minmax stored asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order stored"),
     ("w4 gptq minmax act asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order act"),
     ("w4 gptq search asym", "--bits 4 --asym --asym-calib 0"),
+    ("w4 gptq stored asym", "--bits 4 --asym --order stored"),
+    ("w4 gptq act asym", "--bits 4 --asym --order act"),
+    ("w4 gptq minmax calib asym", "--bits 4 --asym --scales minmax"),
     ("*w4 gptq asym", "--bits 4 --asym"),
     ("w4 gptq asym calib 1", "--bits 4 --asym --asym-calib 1"),
     ("w4 gptq asym descent 2", "--bits 4 --asym --descent 2"),
     ("w4 awq asym", "--bits 4 --asym --method awq"),
     ("*w4 awq+gptq asym", "--bits 4 --asym --method awq+gptq"),
     ("w4 autoround asym", "--bits 4 --asym --method autoround"),
+    ("w4 gptq minmax sym", "--bits 4 --sym --scales minmax --asym-calib 0"),
+    ("w4 gptq minmax sym g32", "--bits 4 --sym --scales minmax --asym-calib 0 --group-size 32"),
     ("*w4 gptq sym", "--bits 4 --sym"),
     ("w4 gptq sym descent 2", "--bits 4 --sym --descent 2"),
+    ("w4 awq sym", "--bits 4 --sym --method awq"),
     ("w4 awq+gptq sym", "--bits 4 --sym --method awq+gptq"),
-    ("w4 gptq sym g32", "--bits 4 --sym --group-size 32"),
+    ("*w4 gptq sym g32", "--bits 4 --sym --group-size 32"),
     ("w3 rtn asym", "--bits 3 --asym --method rtn"),
     ("w3 gptq minmax asym", "--bits 3 --asym --scales minmax --asym-calib 0"),
+    ("w3 gptq search asym", "--bits 3 --asym --asym-calib 0"),
     ("w3 gptq asym", "--bits 3 --asym"),
     ("*w3 gptq asym descent 2", "--bits 3 --asym --descent 2"),
     ("w3 awq+gptq asym descent 2", "--bits 3 --asym --method awq+gptq --descent 2"),
@@ -55,17 +66,24 @@ def call(args):
     return json.loads(p.stdout)
 
 
+def cpu():
+    u = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return u.ru_utime + u.ru_stime
+
+
 def row(o, folder, name, settings, seed):
     out = os.path.join(folder, "out")
     group = [] if "--group-size" in settings else ["--group-size", str(o.group)]
+    before = cpu()
     q = call([o.nibble, "quantize", o.model, "-o", out, "--force", "-q", "--json", "--calib", o.calib, "--samples", str(o.samples),
-              "--seq-len", str(o.seq_len), "--seed", str(seed), "-d", o.device] + group + settings.split())
+              "--seq-len", str(o.seq_len), "--seed", str(seed), "-d", o.device, "-j", str(o.threads)] + group + settings.split())
+    spent = cpu() - before
     e = call([o.nibble, "eval", out, "--text", o.eval, "--seq-len", str(o.window), "--max-tokens", str(o.max_tokens), "--reference",
-              o.reference or o.model, "--json", "-q", "-d", o.device])
+              o.reference or o.model, "--json", "-q", "-d", o.device, "-j", str(o.threads)])
     if o.keep:
         shutil.move(out, os.path.join(o.keep, name.replace(" ", "-") + f"-s{seed}"))
     print(f"| {name} | `{settings}` | {seed} | {e['kl_mean']:.4f} | {e['perplexity']:.2f} | {100 * e['top1_agreement']:.1f} % | "
-          f"{q['bits_per_weight']:.2f} | {q['seconds']:.0f} s | {q['peak_anonymous_memory'] / 1e6:.0f} MB |", flush=True)
+          f"{q['bits_per_weight']:.2f} | {q['seconds']:.0f} s | {spent:.0f} s | {q['peak_anonymous_memory'] / 1e6:.0f} MB |", flush=True)
 
 
 def main():
@@ -81,13 +99,14 @@ def main():
     a.add_argument("--seeds", default="0,1,2")
     a.add_argument("--rows", default="*")
     a.add_argument("--device", default="cpu")
+    a.add_argument("--threads", type=int, default=0, help="0: one per processor; figures other than times do not depend on it")
     a.add_argument("--smoke", action="store_true")
     a.add_argument("--keep")
     o = a.parse_args()
     seeds = [int(s) for s in o.seeds.split(",")]
     if o.smoke:
         o.samples, o.seq_len, o.window, o.max_tokens, seeds = 4, 64, 128, 512, seeds[:1]
-    print("| row | settings | seed | mean KL | perplexity | top-1 | bits | time | memory |\n|---|---|---|---|---|---|---|---|---|")
+    print("| row | settings | seed | mean KL | perplexity | top-1 | bits | time | CPU | memory |\n|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, settings in ROWS:
             bare = name.lstrip("*")

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Another quantizer on a model and the token ids of bench_calib_ids, as a folder of F16 weights that `nibble eval` reads.
 
-    quality_peer.py PEER MODEL IDS OUT [--bits 4] [--group 64] [--sym] [--seq-len 512] [--iters 200]
+    quality_peer.py PEER MODEL IDS OUT [--bits 4] [--group 64] [--sym] [--seq-len 512] [--iters 200] [--threads 2]
 
 PEER: hqq, hqq-int (zero points rounded before the iteration, as its round_zero), gptqmodel, llmc-gptq, llmc-awq, autoround. Each
 in an environment of its own with torch, transformers and the peer from PyPI; llm-compressor and GPTQModel cannot share one.
 MODEL: a Hugging Face directory in F16 or F32. Weights run in float32 on the CPU. Prints one JSON line: seconds of quantizing
-alone (the model is loaded), peak resident memory, versions.
+alone (the model is loaded), CPU seconds with loading, peak resident memory, versions.
 """
 import argparse
 import json
@@ -123,13 +123,17 @@ def main():
     a.add_argument("--group", type=int, default=64)
     a.add_argument("--seq-len", type=int, default=512)
     a.add_argument("--iters", type=int, default=200)
+    a.add_argument("--threads", type=int, default=2)
     a.add_argument("--sym", action="store_true")
     o = a.parse_args()
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(o.threads)
     ids = np.fromfile(o.ids, "<i4").reshape(-1, o.seq_len)
     run = {"hqq": hqq, "hqq-int": hqq, "gptqmodel": gptqmodel, "llmc-gptq": llmc, "llmc-awq": llmc, "autoround": autoround}[o.peer]
+    before = resource.getrusage(resource.RUSAGE_SELF)
     model, seconds = run(o, None if o.peer == "gptqmodel" else load(o.model), ids)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if model is not None:
         save(o, model)
     from importlib.metadata import PackageNotFoundError, version
@@ -139,7 +143,7 @@ def main():
             found[p] = version(p)
         except PackageNotFoundError:
             pass
-    print("RESULT " + json.dumps({"peer": o.peer, "bits": o.bits, "group": o.group, "sym": o.sym, "seconds": round(seconds, 1),
+    print("RESULT " + json.dumps({"peer": o.peer, "bits": o.bits, "group": o.group, "sym": o.sym, "seconds": round(seconds, 1), "cpu": round(cpu, 1),
                                   "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "versions": found}))
 
 

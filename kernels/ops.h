@@ -350,6 +350,32 @@ struct nb_sign_step_args {
     float step, low, high;
 };
 
+/* ---- quantization: learned scales (EfficientQAT's second phase, arXiv 2407.11062) ----
+ * Codes and zero points stand fast, each group's scale is scale0 times a factor f: w = (code - zero) round(f scale0). */
+
+/* Given g = dL/dw: d = dL/df = scale0 sum over the group of g (code - zero), straight through the rounding; differences and
+ * products in f32, sums in f64. */
+struct nb_scale_back_args {
+    size_t rows, k, group;
+    nb_mem codes;         /* u8 [rows,k] */
+    nb_mem scale0, zeros; /* f32 [rows, ceil(k/group)] */
+    nb_mem g;             /* f32 [rows,k] */
+    nb_mem d;             /* out, f32 [rows, ceil(k/group)] */
+};
+
+/* A step of Adam (arXiv 1412.6980) on the factors, and the scales that follow:
+ *   m := beta1 m + (1 - beta1) d, v := beta2 v + (1 - beta2) d^2,
+ *   f := clamp(f - step (m fix1) / (sqrt(v fix2) + eps), low, high), scales = round(f scale0) to scale_type,
+ * fix1 = 1 / (1 - beta1^t) and fix2 = 1 / (1 - beta2^t) at the t-th step. A scale keeps its sign and does not become 0. */
+struct nb_scale_step_args {
+    size_t rows, k;
+    nb_mem f, m, v;      /* f32 [rows,k], without gaps */
+    nb_mem d, scale0;    /* f32 [rows,k] */
+    nb_mem scales;       /* out, f32 [rows,k] */
+    float step, beta1, beta2, fix1, fix2, eps, low, high;
+    nb_dtype scale_type;
+};
+
 /* ---- quantization: channel scales ---- */
 
 /* out[j] = mean over rows of |x[i][j]|, summed in f64 in rising rows. */
@@ -498,6 +524,15 @@ struct nb_logit_stats_args {
     nb_mem nll;       /* out, f64 [rows] */
     nb_mem kl;        /* out, f64 [rows], with reference */
     nb_mem agree;     /* out, i32 [rows], with reference */
+};
+
+/* Of factor times the kl of logit_stats, by the logits: d = factor (softmax(logits) - softmax(reference)). d may be logits. */
+struct nb_kl_back_args {
+    size_t rows, n;
+    nb_mem logits, reference; /* f32 [rows,n] */
+    nb_mem d;                 /* out, f32 [rows,n] */
+    size_t ldl, ldr, ldd;
+    float factor;
 };
 
 /* ---- packed inference ---- */

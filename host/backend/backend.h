@@ -18,6 +18,7 @@ typedef struct nb_device_options {
     size_t memory_limit;      /* CUDA, OpenCL: bytes that may be allocated; 0 = all */
     const char *kernel_filter; /* comma-separated glob list of row names to leave out, or NULL */
     const char *cache_dir;     /* OpenCL: folder of program binaries; it is made if need be. NULL: none are kept */
+    bool keep_binaries;       /* OpenCL: keep them even where the driver keeps what it has compiled by itself (PoCL) */
     void *native_context, *native_device; /* CUDA: a caller's CUcontext; OpenCL: cl_context, cl_device_id; else NULL */
     nb_log log;
 } nb_device_options;

@@ -73,11 +73,20 @@ static nb_status check_device(const nb__cl_device *d, nb_err *err) {
     return NB_OK;
 }
 
+/* PoCL compiles a kernel when it is first launched, for its work-group, and keeps that by source and device. Asked for a binary
+ * it compiles every kernel of the program once more in a general form, which takes longer than all the rest of a first run. */
+static bool keeps_kernels(const nb__cl_device *d) {
+    char platform[128];
+    nb__cl_platform_text(d->api, d->place.platform, CL_PLATFORM_NAME, platform, sizeof platform);
+    return !strcmp(platform, "Portable Computing Language");
+}
+
 static nb_status open_device(nb__cl_device *d, const nb_device_options *options, nb_err *err) {
     read_limits(d, options);
     NB_TRY(check_device(d, err));
     if (options->cache_dir)
         NB_TRY(nb_strdup(options->cache_dir, &d->cache_dir, err));
+    d->keep_binaries = d->cache_dir && (options->keep_binaries || !keeps_kernels(d));
     nb__cl_tuning_load(d);
     if (options->native_context) {
         cl_int code = d->api->clRetainContext(options->native_context);

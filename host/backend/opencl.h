@@ -100,6 +100,9 @@ typedef struct nb__cl_tuning {
 enum { NB_CL_PANEL_ITEMS = 16 };
 
 nb__cl_tuning nb__cl_tuning_default(size_t max_group);
+struct nb__cl_device;
+/* What is taken now: another thread may be tuning. */
+nb__cl_tuning nb__cl_tuning_now(struct nb__cl_device *d);
 nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *count, nb_err *err);
 
 /* ---- opencl.c ---- */
@@ -130,6 +133,7 @@ typedef struct nb__cl_device {
     size_t max_group, local_memory, max_alloc, memory, limit;
     size_t allocated;
     char *cache_dir; /* NULL: none */
+    bool keep_binaries; /* of programs, in cache_dir */
     nb__cl_tuning tuning;
     nb__cl_program *programs;
     nb__cl_kernel *kernels;
@@ -176,13 +180,14 @@ extern const size_t nb__cl_source_count;
 
 /* ---- opencl_launch.c ---- */
 
-typedef enum nb__cl_kind { NB_CL_ARG_MEM, NB_CL_ARG_U32, NB_CL_ARG_U64, NB_CL_ARG_F32, NB_CL_ARG_LOCAL } nb__cl_kind;
+typedef enum nb__cl_kind { NB_CL_ARG_MEM, NB_CL_ARG_U32, NB_CL_ARG_U64, NB_CL_ARG_F32, NB_CL_ARG_LOCAL, NB_CL_ARG_BASE, NB_CL_ARG_STRUCT } nb__cl_kind;
 
 typedef struct nb__cl_arg {
     nb__cl_kind kind;
     nb_mem mem;
-    size_t size; /* numbers, and bytes of local memory */
+    size_t size; /* numbers, and bytes of local memory or of a struct */
     float real;
+    const void *bytes;
 } nb__cl_arg;
 
 /* A buffer is two arguments of the kernel: a pointer (NULL where absent) and a ulong of bytes from there. */
@@ -191,6 +196,9 @@ typedef struct nb__cl_arg {
 #define NB_CL_U32(v) ((nb__cl_arg){.kind = NB_CL_ARG_U32, .size = (size_t)(v)})
 #define NB_CL_U64(v) ((nb__cl_arg){.kind = NB_CL_ARG_U64, .size = (size_t)(v)})
 #define NB_CL_F32(v) ((nb__cl_arg){.kind = NB_CL_ARG_F32, .real = (v)})
+/* A buffer's pointer alone, and a struct by value. */
+#define NB_CL_BASE(m) ((nb__cl_arg){.kind = NB_CL_ARG_BASE, .mem = (m)})
+#define NB_CL_STRUCT(s) ((nb__cl_arg){.kind = NB_CL_ARG_STRUCT, .size = sizeof *(s), .bytes = (s)})
 #define NB_CL_LOCAL(bytes) ((nb__cl_arg){.kind = NB_CL_ARG_LOCAL, .size = (bytes)})
 
 /* Work-groups in each dimension and work-items of a group. A launch with no group does nothing. */

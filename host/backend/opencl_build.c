@@ -28,7 +28,7 @@ typedef struct recipe {
     const char *name; /* the operation */
     nb_str options, source;
     char key[NB_HASH_TEXT];
-    char *path; /* in the cache; NULL: none */
+    char *path; /* in the cache; NULL: none is kept */
 } recipe;
 
 static const char *source_text(const char *name) {
@@ -105,7 +105,7 @@ static nb_status make_recipe(recipe *r, unsigned flags, const char *defines, nb_
         NB_TRY(add_source(&r->source, "qgemm_panels", err));
     }
     NB_TRY(make_key(r, err));
-    if (!r->device->cache_dir)
+    if (!r->device->keep_binaries)
         return NB_OK;
     snprintf(file, sizeof file, "opencl-%s-%s.bin", r->name, r->key);
     return nb_path_join(r->device->cache_dir, file, &r->path, err);

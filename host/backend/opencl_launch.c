@@ -9,15 +9,17 @@ static cl_int set_arg(nb__cl_device *d, cl_kernel kernel, cl_uint *index, const 
     cl_uint at = (*index)++;
     cl_uint narrow = (cl_uint)arg->size;
     cl_ulong wide = arg->kind == NB_CL_ARG_MEM ? arg->mem.offset : arg->size;
+    cl_mem mem = arg->mem.base;
     switch (arg->kind) {
     case NB_CL_ARG_MEM: {
-        cl_mem mem = arg->mem.base;
         cl_int code = api->clSetKernelArg(kernel, at, sizeof mem, mem ? (const void *)&mem : NULL);
         return code == CL_SUCCESS ? api->clSetKernelArg(kernel, (*index)++, sizeof wide, &wide) : code;
     }
     case NB_CL_ARG_U32: return api->clSetKernelArg(kernel, at, sizeof narrow, &narrow);
     case NB_CL_ARG_U64: return api->clSetKernelArg(kernel, at, sizeof wide, &wide);
     case NB_CL_ARG_F32: return api->clSetKernelArg(kernel, at, sizeof arg->real, &arg->real);
+    case NB_CL_ARG_BASE: return api->clSetKernelArg(kernel, at, sizeof mem, mem ? (const void *)&mem : NULL);
+    case NB_CL_ARG_STRUCT: return api->clSetKernelArg(kernel, at, arg->size, arg->bytes);
     case NB_CL_ARG_LOCAL: return api->clSetKernelArg(kernel, at, arg->size, NULL);
     }
     return CL_INVALID_ARG_VALUE;

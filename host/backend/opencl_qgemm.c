@@ -14,7 +14,7 @@ typedef struct run {
     nb_stream *stream;
     const nb_kernel *row;
     const struct nb_qgemm_args *a;
-    const nb__cl_tuning *tuning;
+    nb__cl_tuning tuning;
     nb__qlayout l;
     size_t row0, rows, mr, row_panels; /* of this pass */
     bool i8, wide;
@@ -97,10 +97,45 @@ static nb_status prepare(run *r, nb_err *err) {
     return nb__cl_run(r->stream, r->row, &call, args, sizeof args / sizeof *args, err);
 }
 
+/* As in kernels/opencl/qgemm.cl. */
+typedef struct product {
+    cl_ulong w_at, x_at, steps_at, sums_at, y_at, bias_at, panel_bytes, scale_at, zero_at, ldy;
+    cl_uint n, groups, span, block, kp, scale_type, form, y_type, accumulate, row0, rows, unused;
+} product;
+_Static_assert(sizeof(product) == 10 * 8 + 12 * 4, "a product has no holes");
+
+static product product_of(const run *r) {
+    const struct nb_qgemm_args *a = r->a;
+    const nb__qlayout *l = &r->l;
+    return (product){
+        .w_at = a->w.data.offset + l->map_bytes,
+        .x_at = r->x.offset,
+        .steps_at = r->steps.offset,
+        .sums_at = r->sums.offset,
+        .y_at = a->y.offset,
+        .bias_at = a->bias.offset,
+        .panel_bytes = l->panel_bytes,
+        .scale_at = l->scale_at,
+        .zero_at = l->zero_at,
+        .ldy = a->ldy,
+        .n = (cl_uint)a->w.n,
+        .groups = (cl_uint)l->groups,
+        .span = (cl_uint)(l->group_blocks * l->block),
+        .block = (cl_uint)l->block,
+        .kp = (cl_uint)l->kp,
+        .scale_type = type_number(a->w.scale_type),
+        .form = form_number(&a->w),
+        .y_type = type_number(a->y_type),
+        .accumulate = a->accumulate,
+        .row0 = (cl_uint)r->row0,
+        .rows = (cl_uint)r->rows,
+    };
+}
+
 static nb_status multiply(const run *r, nb_err *err) {
     const struct nb_qgemm_args *a = r->a;
     const nb__qlayout *l = &r->l;
-    const nb__cl_tuning *t = r->tuning;
+    const nb__cl_tuning *t = &r->tuning;
     bool tile = !r->wide && !r->i8 && r->mr == MAX_MR && t->tile_from && r->rows >= t->tile_from;
     nb__cl_call call = {tile ? "qgemm_tile" : entry_of(r->wide ? wide_names : lanes_names, r->mr), r->defines, {{0}, {0}}};
     if (tile)
@@ -110,25 +145,16 @@ static nb_status multiply(const run *r, nb_err *err) {
                                 t->wide_items, 1);
     else
         call.grid = NB_CL_GRID2(l->panels, r->row_panels, NB_PANEL, t->slices);
-    nb__cl_arg args[24] = {NB_CL_MEM(nb_mem_at(a->w.data, l->map_bytes)), NB_CL_U32(a->w.n), NB_CL_U32(l->groups),
-                           WEIGHT_SHAPE(r), NB_CL_U64(l->panel_bytes), NB_CL_U64(l->scale_at), NB_CL_U64(l->zero_at),
-                           NB_CL_U32(type_number(a->w.scale_type)), NB_CL_U32(form_number(&a->w)), NB_CL_MEM(r->x)};
-    size_t count = 12;
-    if (!tile)
-        args[count++] = NB_CL_MEM(r->steps);
-    if (!tile && !r->wide)
-        args[count++] = NB_CL_MEM(r->sums);
-    const nb__cl_arg last[] = {NB_CL_MEM(a->y), NB_CL_U64(a->ldy), NB_CL_U32(type_number(a->y_type)), NB_CL_MEM(a->bias),
-                               NB_CL_U32(a->accumulate), NB_CL_U32(r->row0), NB_CL_U32(r->rows)};
-    for (size_t i = 0; i < sizeof last / sizeof *last; i++)
-        args[count++] = last[i];
-    return nb__cl_run(r->stream, r->row, &call, args, count, err);
+    const product p = product_of(r);
+    const nb__cl_arg args[] = {NB_CL_BASE(a->w.data), NB_CL_BASE(r->x), NB_CL_BASE(r->steps), NB_CL_BASE(r->sums),
+                               NB_CL_BASE(a->y), NB_CL_BASE(a->bias), NB_CL_STRUCT(&p)};
+    return nb__cl_run(r->stream, r->row, &call, args, sizeof args / sizeof *args, err);
 }
 
 static nb_status run_pass(run *r, nb_err *err) {
     r->mr = rows_per_panel(r->rows, r->i8);
     r->row_panels = nb_ceil_div(r->rows, r->mr);
-    snprintf(r->defines, sizeof r->defines, "-DBITS=%u -DI8=%d -DSLICES=%u", r->a->w.bits, r->i8, r->tuning->slices);
+    snprintf(r->defines, sizeof r->defines, "-DBITS=%u -DI8=%d -DSLICES=%u", r->a->w.bits, r->i8, r->tuning.slices);
     NB_TRY(prepare(r, err));
     return multiply(r, err);
 }
@@ -136,12 +162,14 @@ static nb_status run_pass(run *r, nb_err *err) {
 static nb_status qgemm(nb_stream *stream, const nb_kernel *row, const struct nb_qgemm_args *a, bool i8, nb_err *err) {
     run r = {.stream = stream, .row = row, .a = a, .i8 = i8, .wide = row->needs & NB_CL_CPU};
     work_sizes s;
-    r.tuning = &nb__cl_device_of(stream)->tuning;
+    r.tuning = nb__cl_tuning_now(nb__cl_device_of(stream));
     if (a->m == 0 || a->w.n == 0)
         return NB_OK;
     if (!nb__qlayout_make(&a->w, &r.l) || !work_size(&r.l, a->m, i8, &s))
         return nb_fail(err, NB_E_USAGE, "a packed weight of %zu x %zu, %u bits, group %zu is not possible", a->w.n, a->w.k,
                        a->w.bits, a->w.group);
+    if (r.l.kp > UINT32_MAX || a->w.n > UINT32_MAX || a->m > UINT32_MAX)
+        return nb_fail(err, NB_E_UNSUPPORTED, "a product of %zu x %zu x %zu; OpenCL kernels count to 2^32", a->m, a->w.n, a->w.k);
     if (a->workspace.bytes < s.all)
         return nb_fail(err, NB_E_USAGE, "the workspace has %zu bytes, %zu are needed", a->workspace.bytes, s.all);
     for (r.row0 = 0; r.row0 < a->m; r.row0 += r.rows) {

@@ -25,6 +25,19 @@ nb__cl_tuning nb__cl_tuning_default(size_t max_group) {
     return t;
 }
 
+nb__cl_tuning nb__cl_tuning_now(nb__cl_device *d) {
+    pthread_mutex_lock(&d->lock);
+    nb__cl_tuning t = d->tuning;
+    pthread_mutex_unlock(&d->lock);
+    return t;
+}
+
+static void set_tuning(nb__cl_device *d, const nb__cl_tuning *t) {
+    pthread_mutex_lock(&d->lock);
+    d->tuning = *t;
+    pthread_mutex_unlock(&d->lock);
+}
+
 /* ---- the file ---- */
 
 static nb_status tuning_path(const nb__cl_device *d, char **out, nb_err *err) {
@@ -135,7 +148,7 @@ static void bench_free(bench *b) {
 
 /* Seconds of the product for m rows with this tuning: the best of some, after one that builds. */
 static nb_status measure(bench *b, const nb__cl_tuning *t, size_t m, double *out, nb_err *err) {
-    b->d->tuning = *t;
+    set_tuning(b->d, t);
     *out = 0.0;
     for (int i = 0; i <= ROUNDS; i++) {
         double start = now();
@@ -177,7 +190,10 @@ static nb_status choose_tile(bench *b, nb__cl_tuning *t, nb_err *err) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows && !from; i++) {
         double with, without;
         t->tile_from = rows[i];
-        NB_TRY(measure(b, t, rows[i], &with, err));
+        nb_status status = measure(b, t, rows[i], &with, err);
+        if (status == NB_E_UNSUPPORTED) /* the kernel's own limit is below the device's: no tiles */
+            break;
+        NB_TRY(status);
         t->tile_from = 0;
         NB_TRY(measure(b, t, rows[i], &without, err));
         nb_logf(&b->d->base.log, NB_LOG_INFO, "%u rows: tile %.1f us, lanes %.1f us", rows[i], with * 1e6, without * 1e6);
@@ -199,13 +215,13 @@ static nb_status search(bench *b, nb__cl_tuning *t, nb_err *err) {
 
 nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *count, nb_err *err) {
     bench b = {.stream = stream, .d = nb__cl_device_of(stream)};
-    nb__cl_tuning before = b.d->tuning, t = nb__cl_tuning_default(b.d->max_group);
+    nb__cl_tuning before = nb__cl_tuning_now(b.d), t = nb__cl_tuning_default(b.d->max_group);
     nb_status status = bench_new(&b, err);
     if (status == NB_OK)
         status = search(&b, &t, err);
     nb_sync(stream, NULL);
     bench_free(&b);
-    b.d->tuning = status == NB_OK ? t : before;
+    set_tuning(b.d, status == NB_OK ? &t : &before);
     if (status == NB_OK)
         status = tuning_save(b.d, &t, err);
     if (status != NB_OK)

@@ -10,7 +10,8 @@
 typedef struct nb_bench_item {
     char name[64];
     char op[32];
-    nb_status (*run)(void *state, size_t iteration, nb_err *err); /* one operation */
+    nb_status (*run)(void *state, size_t iteration, nb_err *err); /* one operation; a device may still be at it afterwards */
+    nb_status (*wait)(void *state, nb_err *err);                  /* until all are done; NULL where `run` waits */
     void (*release)(void *state);
     void *state;
     double bytes; /* that one operation must read and write; of packed products and BLAS the weight alone */

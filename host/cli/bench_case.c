@@ -28,7 +28,11 @@ static nb_status case_run(void *state, size_t iteration, nb_err *err) {
     } else {
         NB_TRY(nb_launch_row(c->stream, c->row, &c->args, err));
     }
-    return nb_sync(c->stream, err);
+    return NB_OK;
+}
+
+static nb_status case_wait(void *state, nb_err *err) {
+    return nb_sync(((nb_bench_case *)state)->stream, err);
 }
 
 nb_status nb_bench_zeros(nb_bench_case *c, size_t count, size_t size, nb_mem *out, nb_err *err) {
@@ -128,6 +132,7 @@ static nb_bench_maker *const makers[NB_OP_COUNT] = {
     MAKE(descent_block), MAKE(keep_rows), MAKE(hqq),
     MAKE(embed), MAKE(rmsnorm), MAKE(rope), MAKE(attention), MAKE(glu), MAKE(add), MAKE(logit_stats),
     MAKE(learned_round), MAKE(learned_back), MAKE(sign_step), MAKE(rmsnorm_back), MAKE(attention_back), MAKE(glu_back),
+    MAKE(scale_back), MAKE(scale_step), MAKE(kl_back),
     [NB_OP_qgemm] = make_packed, [NB_OP_qgemm_i8] = make_packed,
 };
 /* clang-format on */
@@ -150,6 +155,7 @@ nb_status nb_bench_row(nb_stream *stream, const nb_kernel *row, const nb_bench_s
         return status;
     }
     *out = (nb_bench_item){.run = case_run,
+                           .wait = case_wait,
                            .release = nb_bench_case_free,
                            .state = c,
                            .bytes = c->bytes,

@@ -95,8 +95,11 @@ typedef struct copier {
 static nb_status copy_run(void *state, size_t iteration, nb_err *err) {
     copier *c = state;
     (void)iteration;
-    NB_TRY(nb_copy(c->stream, c->to, c->from, c->bytes, err));
-    return nb_sync(c->stream, err);
+    return nb_copy(c->stream, c->to, c->from, c->bytes, err);
+}
+
+static nb_status copy_wait(void *state, nb_err *err) {
+    return nb_sync(((copier *)state)->stream, err);
 }
 
 static void copy_free(void *state) {
@@ -123,6 +126,7 @@ static nb_status copy_item(nb_stream *stream, size_t bytes, nb_bench_item *out, 
     *out = (nb_bench_item){.name = "copy",
                            .op = "read",
                            .run = copy_run,
+                           .wait = copy_wait,
                            .release = copy_free,
                            .state = c,
                            .bytes = 2.0 * (double)bytes};

@@ -81,3 +81,38 @@ nb_status nb_bench_make_glu_back(nb_bench_case *c, nb_err *err) {
     NB_TRY(nb_bench_zeros(c, m * k, sizeof(float), &a->dgate, err));
     return nb_bench_zeros(c, m * k, sizeof(float), &a->dup, err);
 }
+
+nb_status nb_bench_make_scale_back(nb_bench_case *c, nb_err *err) {
+    struct nb_scale_back_args *a = &c->args.scale_back;
+    const nb_bench_shape *s = &c->shape;
+    size_t group = s->group == 0 || s->group > s->k ? s->k : s->group, params = s->n * nb_ceil_div(s->k, group);
+    *a = (struct nb_scale_back_args){.rows = s->n, .k = s->k, .group = group};
+    c->bytes = 5 * TIMES(s->n, s->k);
+    NB_TRY(nb_bench_zeros(c, s->n * s->k, 1, &a->codes, err));
+    NB_TRY(nb_bench_floats(c, s->n * s->k, &a->g, err));
+    NB_TRY(nb_bench_floats(c, params, &a->scale0, err));
+    NB_TRY(nb_bench_floats(c, params, &a->zeros, err));
+    return nb_bench_zeros(c, params, sizeof(float), &a->d, err);
+}
+
+nb_status nb_bench_make_scale_step(nb_bench_case *c, nb_err *err) {
+    struct nb_scale_step_args *a = &c->args.scale_step;
+    size_t n = c->shape.n, k = c->shape.k;
+    nb_mem *floats[] = {&a->f, &a->m, &a->d, &a->scale0, &a->scales};
+    *a = (struct nb_scale_step_args){.rows = n, .k = k, .step = 0x1p-10f, .beta1 = 0.9f, .beta2 = 0.99f, .fix1 = 1.0f, .fix2 = 1.0f,
+                                     .eps = 1e-12f, .low = 0.5f, .high = 2.0f, .scale_type = NB_F16};
+    c->bytes = 36 * TIMES(n, k);
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        NB_TRY(nb_bench_floats(c, n * k, floats[i], err));
+    return nb_bench_zeros(c, n * k, sizeof(float), &a->v, err);
+}
+
+nb_status nb_bench_make_kl_back(nb_bench_case *c, nb_err *err) {
+    struct nb_kl_back_args *a = &c->args.kl_back;
+    size_t m = c->shape.m, n = c->shape.n;
+    *a = (struct nb_kl_back_args){.rows = m, .n = n, .ldl = n, .ldr = n, .ldd = n, .factor = 1.0f};
+    c->bytes = 12 * TIMES(m, n);
+    NB_TRY(nb_bench_floats(c, m * n, &a->logits, err));
+    NB_TRY(nb_bench_floats(c, m * n, &a->reference, err));
+    return nb_bench_zeros(c, m * n, sizeof(float), &a->d, err);
+}

@@ -22,7 +22,7 @@ typedef struct options {
     int64_t prompt, tokens, past;
     nb_opt_list shapes, rows, threads;
     int64_t bits, group, samples, ring, sample_ms;
-    bool cpu_time;
+    bool cpu_time, latency;
 } options;
 
 static double now(clockid_t clock) {
@@ -31,24 +31,27 @@ static double now(clockid_t clock) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* One sample: `repeats` operations in a row; seconds for one. */
-static nb_status sample(const nb_bench_item *item, clockid_t clock, size_t repeats,
+/* One sample: `repeats` operations in a row, one queued behind the other as in a model; seconds for one. With `latency` each is
+ * waited for. */
+static nb_status sample(const nb_bench_item *item, const options *o, clockid_t clock, size_t repeats,
                         size_t *iteration, double *seconds, nb_err *err) {
     double start = now(clock);
-    for (size_t i = 0; i < repeats; i++)
+    for (size_t i = 0; i < repeats; i++) {
         NB_TRY(item->run(item->state, (*iteration)++, err));
+        if (item->wait && (o->latency || i + 1 == repeats))
+            NB_TRY(item->wait(item->state, err));
+    }
     *seconds = (now(clock) - start) / (double)repeats;
     return NB_OK;
 }
 
 /* Warms up, and finds how many operations make a sample long enough to time. */
-static nb_status calibrate(const nb_bench_item *item, clockid_t clock, double target,
-                           size_t *iteration, size_t *repeats, nb_err *err) {
-    double t;
+static nb_status calibrate(const nb_bench_item *item, const options *o, clockid_t clock, size_t *iteration, size_t *repeats, nb_err *err) {
+    double t, target = 1e-3 * (double)o->sample_ms;
     *repeats = 1;
-    NB_TRY(sample(item, clock, 1, iteration, &t, err));
+    NB_TRY(sample(item, o, clock, 1, iteration, &t, err));
     for (;;) {
-        NB_TRY(sample(item, clock, *repeats, iteration, &t, err));
+        NB_TRY(sample(item, o, clock, *repeats, iteration, &t, err));
         if (t * (double)*repeats >= target || *repeats >= 1u << 20)
             return NB_OK;
         double want = target / (t > 1e-9 ? t : 1e-9) * 1.1 + 1;
@@ -109,11 +112,11 @@ static nb_status time_items(bench *b, nb_bench_item *items, size_t count,
     clockid_t clock = b->opt->cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     size_t repeats[MAX_ITEMS + ROOFS], iteration[MAX_ITEMS + ROOFS] = {0}, samples = (size_t)b->opt->samples;
     for (size_t i = 0; i < count; i++)
-        NB_TRY(calibrate(&items[i], clock, 1e-3 * (double)b->opt->sample_ms, &iteration[i],
+        NB_TRY(calibrate(&items[i], b->opt, clock, &iteration[i],
                          &repeats[i], err));
     for (size_t s = 0; s < samples; s++)
         for (size_t i = 0; i < count; i++)
-            NB_TRY(sample(&items[i], clock, repeats[i], &iteration[i], &times[i][s], err));
+            NB_TRY(sample(&items[i], b->opt, clock, repeats[i], &iteration[i], &times[i][s], err));
     double share[MAX_ITEMS + ROOFS];
     for (size_t i = 0; i < count; i++) /* before summaries put the times in order */
         share[i] = share_of(items, count, times, samples, i);
@@ -325,6 +328,8 @@ static const nb_opt opts[] = {
      "least length of a sample (10)"},
     {"cpu-time", 0, NB_OPT_FLAG, offsetof(options, cpu_time), NULL, NULL, 0, 0,
      "count processor time instead of time: for one thread on a machine that others use as well"},
+    {"latency", 0, NB_OPT_FLAG, offsetof(options, latency), NULL, NULL, 0, 0,
+     "wait for each operation, instead of for a sample of them queued one behind the other"},
     {"model", 0, NB_OPT_STR, offsetof(options, model), "MODEL", NULL, 0, 0,
      "time a whole model instead: tokens a second of a prompt, and of decoding"},
     {"prompt", 0, NB_OPT_INT, offsetof(options, prompt), "N", NULL, 0, 1 << 20,

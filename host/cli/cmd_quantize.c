@@ -15,7 +15,7 @@ typedef struct quantize_values {
     const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *embeddings, *kernel_filter;
     int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch, device_memory;
     double damp, asym_calib, rate, budget;
-    bool symmetric, ragged, dry_run, resume, force, allow_device_change;
+    bool symmetric, two_sided, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
 } quantize_values;
 
@@ -23,10 +23,10 @@ typedef struct quantize_values {
 /* clang-format off */
 static const nb_opt opts[] = {
     {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write (a file for --format gguf); it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ; best: what measured best for the bits and the --budget (default gptq)"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ; any of these and +tune (gptq+tune): at last the scales of all groups are learned together, by gradient steps on the KL divergence of the whole model's predictions to the original's; best: what measured best for the bits and the --budget (default gptq)"},
     {"budget", 0, NB_OPT_NUMBER, AT(budget), "SECONDS", NULL, 0, 1000000000, "best: computing may take so long by the estimate of --dry-run; 0: any (default 0)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
-    {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer (default auto)"},
+    {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer; 32 for a GGUF (default auto)"},
     {"sym", 0, NB_OPT_FLAG, AT(symmetric), NULL, NULL, 0, 0, "no zero points: most engines load it (default)"},
     {"asym", 0, NB_OPT_NOT, AT(symmetric), NULL, NULL, 0, 0, "zero points: better quality, fewer engines"},
     {"order", 0, NB_OPT_CHOICE, AT(order), NULL, "stored|act|act-static|group-aware", 0, 0, "order of the columns in GPTQ: as stored; by activation with g_idx; by activation with static groups; groups and columns by activation with g_idx = k/g (default group-aware)"},
@@ -38,9 +38,10 @@ static const nb_opt opts[] = {
     {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01)"},
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
-    {"iters", 0, NB_OPT_INT, AT(iters), "N", NULL, 1, 1000000, "autoround: steps for a block (default 200)"},
-    {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "autoround: windows in a step (default 8)"},
-    {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid; 0: 1 / iters (default 0)"},
+    {"two-sided", 0, NB_OPT_FLAG, AT(two_sided), NULL, NULL, 0, 0, "GPTQ: rows make up for each other's errors too, by what the outputs of each layer mean to the model's predictions; takes a backward pass through the original model"},
+    {"iters", 0, NB_OPT_INT, AT(iters), "N", NULL, 1, 1000000, "autoround: steps for a block (default 200); tune: steps of the whole model (default 128)"},
+    {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "windows in a step (default: autoround 8, tune 1)"},
+    {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid (default 1 / iters); tune: length of the longest step, as a part of the scale (default 0.002)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
     {"device-memory", 0, NB_OPT_SIZE, AT(device_memory), "SIZE", NULL, 0, 0, "most memory to take of a GPU; what a run needs is checked before it begins (default: all that is free)"},
     {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq; awq (4 bits; the one in which engines load zero points); gguf (one file for llama.cpp: Q4_0 for --sym, Q4_1 for --asym, Q8_0 for 8 bits) (default gptq)"},
@@ -102,11 +103,16 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
                           .kernel_filter = v->kernel_filter, .device_memory = (size_t)v->device_memory, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
                           .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .iterations = (size_t)v->iters, .batch = (size_t)v->batch,
-                          .rate = v->rate, .samples = (size_t)v->samples,
+                          .rate = v->rate, .two_sided = v->two_sided, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,
                           .overrides = overrides};
+    bool best = !strcmp(v->method, "best");
+    if (v->budget > 0 && !best)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--budget", "is for --method best, which chooses by it");
+    if (v->descent > 0 && best)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--descent", "is chosen by --method best; leave it out, or say --method gptq");
     if (strcmp(v->group_size, "auto") != 0) {
         NB_TRY(nb_parse_int("--group-size", v->group_size, -1, INT64_MAX / 2, &o->group_size, err));
         if (o->group_size == 0)
@@ -181,8 +187,25 @@ static nb_status dry_run(const quantize_values *v, const nb_plan *plan, nb_err *
 
 /* ---- the run ---- */
 
+/* What is done before and after blocks has a line of its own. */
+static void on_stage(nb_progress *p, const nb_run_progress *r) {
+    char note[96] = "";
+    nb_progress steps = *p;
+    steps.what = r->stage;
+    steps.unit = r->unit;
+    if (r->loss >= 0)
+        snprintf(note, sizeof note, "KL %.4f", r->loss);
+    nb_progress_step(&steps, r->step, r->steps, r->seconds, note);
+    p->open = steps.open;
+    p->last_plain = steps.last_plain;
+}
+
 static void on_progress(void *ctx, const nb_run_progress *r) {
     char note[96] = "";
+    if (r->stage) {
+        on_stage(ctx, r);
+        return;
+    }
     if (r->learned_before >= 0)
         snprintf(note, sizeof note, "loss %.3e, learned %.3e -> %.3e", r->loss, r->learned_before, r->learned_after);
     else if (r->loss >= 0)
@@ -255,7 +278,7 @@ out:
 
 static int run(int argc, char **argv) {
     quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware", .scales = "auto",
-                         .calib = "self", .device = "auto", .format = "gptq", .bits = 4, .iters = 200, .batch = 8, .samples = 128, .seq_len = 512,
+                         .calib = "self", .device = "auto", .format = "gptq", .bits = 4,  .samples = 128, .seq_len = 512,
                          .damp = 0.01, .asym_calib = 0.5, .symmetric = true};
     const char *model = NULL;
     bool done;

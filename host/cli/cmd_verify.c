@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "host/base/size.h"
 #include "host/base/str.h"
 #include "host/cli/cli.h"
 #include "host/cli/verify.h"
@@ -12,7 +14,7 @@ typedef struct options {
     nb_common common;
     const char *device, *op, *kernel;
     bool full;
-    int64_t threads, every;
+    int64_t threads, every, jobs;
 } options;
 
 static double now(void) {
@@ -21,83 +23,145 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* ---- what was found, and how it is said ---- */
+
 typedef struct report {
     const options *o;
     json_t *list;
     size_t passed, failed, skipped, unchecked;
 } report;
 
-static void say(report *r, const nb_kernel *row, const nb_verify *v, const char *result,
-                const char *why, double seconds) {
-    if (!r->o->common.json) {
-        printf("%-8s %-16s %-24s", result, nb_op_name(row->op), row->name);
-        if (v)
-            printf(" %6zu cases, %.1f s, ", v->cases, seconds);
-        if (v && row->err.acc == NB_EXACT)
-            printf("bit for bit");
-        else if (v)
-            printf("largest error %.0f %% of its bound", v->worst * 100);
-        printf("%s%s\n", why ? "  " : "", why ? why : "");
-        fflush(stdout);
-        return;
-    }
-    json_t *o = json_pack("{s:s, s:s, s:s}", "op", nb_op_name(row->op), "variant", row->name,
-                          "result", result);
-    if (why)
-        json_object_set_new(o, "why", json_string(why));
-    if (v) {
-        json_object_set_new(o, "cases", json_integer((json_int_t)v->cases));
-        json_object_set_new(o, "wrong", json_integer((json_int_t)v->wrong));
-        json_object_set_new(o, "largest_error_of_bound", json_real(v->worst));
-        json_object_set_new(o, "seconds", json_real(seconds));
-    }
-    json_array_append_new(r->list, o);
+static const char *const result_names[] = {
+    [NB_ROW_SKIPPED] = "skipped", [NB_ROW_UNCHECKED] = "no check", [NB_ROW_PASSED] = "passed", [NB_ROW_FAILED] = "FAILED"};
+
+static const nb_kernel *kernel_at(size_t index) {
+    size_t count;
+    return &nb_kernels(&count)[index];
 }
 
-static nb_status verify_row(report *r, nb_stream *stream, const nb_kernel *row, nb_err *err) {
+static void say_text(const nb_row_found *f) {
+    const nb_kernel *row = kernel_at(f->row);
+    bool ran = f->result == NB_ROW_PASSED || f->result == NB_ROW_FAILED;
+    printf("%-8s %-16s %-24s", result_names[f->result], nb_op_name(row->op), row->name);
+    if (ran)
+        printf(" %6zu cases, %.1f s, ", f->cases, f->seconds);
+    if (ran && row->err.acc == NB_EXACT)
+        printf("bit for bit");
+    else if (ran)
+        printf("largest error %.0f %% of its bound", f->worst * 100);
+    printf("%s%s\n", f->why[0] ? "  " : "", f->why);
+    fflush(stdout);
+}
+
+static json_t *row_json(const nb_row_found *f) {
+    const nb_kernel *row = kernel_at(f->row);
+    json_t *o = json_pack("{s:s, s:s, s:s}", "op", nb_op_name(row->op), "variant", row->name, "result",
+                          result_names[f->result]);
+    if (f->why[0])
+        json_object_set_new(o, "why", json_string(f->why));
+    if (f->result == NB_ROW_PASSED || f->result == NB_ROW_FAILED) {
+        json_object_set_new(o, "cases", json_integer((json_int_t)f->cases));
+        json_object_set_new(o, "wrong", json_integer((json_int_t)f->wrong));
+        json_object_set_new(o, "largest_error_of_bound", json_real(f->worst));
+        json_object_set_new(o, "seconds", json_real(f->seconds));
+    }
+    return o;
+}
+
+static void say(void *ctx, const nb_row_found *f) {
+    report *r = ctx;
+    r->passed += f->result == NB_ROW_PASSED;
+    r->failed += f->result == NB_ROW_FAILED;
+    r->skipped += f->result == NB_ROW_SKIPPED;
+    r->unchecked += f->result == NB_ROW_UNCHECKED;
+    if (r->o->common.json)
+        json_array_append_new(r->list, row_json(f));
+    else
+        say_text(f);
+}
+
+/* ---- one row ---- */
+
+static nb_status verify_row(const options *o, nb_stream *stream, size_t index, nb_row_found *f, nb_err *err) {
+    const nb_kernel *row = kernel_at(index);
     nb_device *device = stream->device;
+    *f = (nb_row_found){.row = index};
     if (!device->backend->can_run(device, row)) {
-        r->skipped++;
-        say(r, row, NULL, "skipped", "this device cannot run it", 0);
+        f->result = NB_ROW_SKIPPED;
+        snprintf(f->why, sizeof f->why, "this device cannot run it");
         return NB_OK;
     }
+    f->result = NB_ROW_UNCHECKED;
     if (!nb_check_of(row->op)) {
-        r->unchecked++;
-        say(r, row, NULL, "no check", "the operation has none", 0);
+        snprintf(f->why, sizeof f->why, "the operation has none");
         return NB_OK;
     }
-    nb_verify v = {.stream = stream, .full = r->o->full, .every = (size_t)r->o->every};
+    nb_verify v = {.stream = stream, .full = o->full, .every = (size_t)o->every};
     double start = now();
     nb_status status = nb_verify_row(&v, row, err);
     if (status == NB_E_UNSUPPORTED && v.cases == 0) {
-        r->unchecked++;
-        say(r, row, NULL, "no check", err ? err->text : NULL, 0);
+        snprintf(f->why, sizeof f->why, "%s", err ? err->text : "");
         return NB_OK;
     }
     NB_TRY(status);
-    r->passed += v.wrong == 0;
-    r->failed += v.wrong > 0;
-    say(r, row, &v, v.wrong ? "FAILED" : "passed", v.wrong ? v.first : NULL, now() - start);
+    f->result = v.wrong ? NB_ROW_FAILED : NB_ROW_PASSED;
+    f->cases = v.cases;
+    f->wrong = v.wrong;
+    f->worst = v.worst;
+    f->seconds = now() - start;
+    if (v.wrong)
+        snprintf(f->why, sizeof f->why, "%s", v.first);
     return NB_OK;
 }
 
-static nb_status verify_all(const options *o, report *r, nb_err *err) {
+/* ---- all rows ---- */
+
+/* Checks the rows that `next` gives, of those that are asked for, on a device of this process. */
+static nb_status verify_rows(void *ctx, nb_next_row_fn *next, void *from, nb_found_fn *found, void *to, nb_err *err) {
+    const options *o = ctx;
     nb_device_options device_options = {.threads = (unsigned)o->threads, .cache_dir = nb_cli_cache_dir()};
     nb_device *device;
     nb_stream *stream = NULL;
-    size_t count, seen = 0;
-    const nb_kernel *rows = nb_kernels(&count);
+    nb_row_found f;
+    size_t index;
     NB_TRY(nb_device_open(o->device, &device_options, &device, err));
     nb_status status = nb_stream_new(device, &stream, err);
-    for (size_t i = 0; i < count && status == NB_OK; i++)
-        if (rows[i].backend == device->backend->id && nb_glob(o->kernel, rows[i].name) &&
-            nb_glob(o->op, nb_op_name(rows[i].op))) {
-            seen++;
-            status = verify_row(r, stream, &rows[i], err);
-        }
+    while (status == NB_OK && next(from, &index)) {
+        const nb_kernel *row = kernel_at(index);
+        if (row->backend != device->backend->id || !nb_glob(o->kernel, row->name) || !nb_glob(o->op, nb_op_name(row->op)))
+            continue;
+        status = verify_row(o, stream, index, &f, err);
+        if (status == NB_OK)
+            found(to, &f);
+    }
     nb_stream_free(stream);
     nb_device_close(device);
-    if (status == NB_OK && seen == 0)
+    return status;
+}
+
+/* All rows in their order. */
+static bool count_up(void *from, size_t *row) {
+    size_t count, *at = from;
+    nb_kernels(&count);
+    *row = *at;
+    return (*at)++ < count;
+}
+
+/* OpenCL drivers compile what is verified, which takes longer than its runs. */
+static unsigned process_count(const options *o) {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (o->jobs)
+        return (unsigned)o->jobs;
+    return nb_starts_with(o->device, "opencl") && processors > 1 ? (unsigned)nb_min((size_t)processors, 4) : 1;
+}
+
+static nb_status verify_all(options *o, report *r, nb_err *err) {
+    unsigned processes = process_count(o);
+    size_t count, at = 0;
+    nb_kernels(&count);
+    nb_status status = processes > 1 ? nb_verify_share(processes, count, verify_rows, o, say, r, err)
+                                     : verify_rows(o, count_up, &at, say, r, err);
+    if (status == NB_OK && r->passed + r->failed + r->skipped + r->unchecked == 0)
         status = nb_fail(err, NB_E_USAGE, "no variant of %s matches --op %s --kernel %s", o->device, o->op, o->kernel);
     if (status == NB_OK && r->failed)
         status = nb_fail(err, NB_E_CHECK, "%zu of %zu variants are wrong", r->failed,
@@ -117,6 +181,8 @@ static const nb_opt opts[] = {
      "about one case in N of each variant, for devices that are emulated (1)"},
     {"threads", 'j', NB_OPT_INT, offsetof(options, threads), "N", NULL, 0, 1024,
      "worker threads (0: all processors)"},
+    {"jobs", 0, NB_OPT_INT, offsetof(options, jobs), "N", NULL, 0, 16,
+     "processes that share the rows (0: one; OpenCL, whose drivers compile, one for each processor up to 4)"},
 };
 
 static int run(int argc, char **argv) {

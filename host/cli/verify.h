@@ -51,6 +51,30 @@ void nb_verify_wrong(nb_verify *v, const char *fmt, ...) NB_PRINTF(2, 3);
  * where there is no check. */
 nb_status nb_verify_row(nb_verify *v, const nb_kernel *row, nb_err *err);
 
+/* ---- rows shared by processes (verify_share.c) ---- */
+
+typedef enum nb_row_result { NB_ROW_SKIPPED, NB_ROW_UNCHECKED, NB_ROW_PASSED, NB_ROW_FAILED } nb_row_result;
+
+/* What was found of a row of kernels.def. */
+typedef struct nb_row_found {
+    size_t row; /* its number */
+    nb_row_result result;
+    size_t cases, wrong;
+    double worst, seconds; /* largest error / bound */
+    char why[512];
+} nb_row_found;
+
+/* Gives the number of the next row to check; false where there is none. */
+typedef bool nb_next_row_fn(void *from, size_t *row);
+typedef void nb_found_fn(void *to, const nb_row_found *found);
+/* Checks the rows that `next` gives, and hands over what it finds. */
+typedef nb_status nb_rows_fn(void *ctx, nb_next_row_fn *next, void *from, nb_found_fn *found, void *to, nb_err *err);
+
+/* Runs `work` in so many processes, which share the rows [0, rows) from the last (packed products, which take longest) to the
+ * first; `found` is called here, as results come in. A process that ends in the midst of a row has failed it; where all have
+ * ended before the rows did, that is an error. */
+nb_status nb_verify_share(unsigned processes, size_t rows, nb_rows_fn *work, void *ctx, nb_found_fn *found, void *to, nb_err *err);
+
 /* ---- guarded memory (verify_memory.c) ---- */
 
 /* A buffer of the device between bytes of NB_GUARD, all of it filled with them: as floats they are NaN, so what is read

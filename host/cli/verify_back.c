@@ -262,3 +262,113 @@ const nb_check nb_check_sign_step = {
     .oracle = oracle_sign_step,
     FAULTS({"without the last row", sign_step_last_rows}, {"twice the step", sign_step_length}, {"other ends", sign_step_ends}),
 };
+
+/* ---- learned scales ---- */
+
+static nb_status make_scale_back(nb_case *c, size_t index, nb_err *err) {
+    struct nb_scale_back_args *a = &c->args.scale_back;
+    matrix m = matrices[index / FORMS];
+    size_t params = m.n * nb_ceil_div(m.k, m.group);
+    uint8_t *codes = NULL;
+    float *z = NULL;
+    *a = (struct nb_scale_back_args){.rows = m.n, .k = m.k, .group = m.group};
+    snprintf(c->text, sizeof c->text, "n %zu k %zu, group %zu", m.n, m.k, m.group);
+    NB_TRY(nb_case_add(c, NB_ROLE_IN, &a->codes, NB_U8, m.n, m.k, m.k, "codes", &codes, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->scale0, 1, params, params, NB_FILL_RANDOM, "scale0", NULL, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->zeros, 1, params, params, NB_FILL_RANDOM, "zeros", &z, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->g, m.n, m.k, m.k, (nb_filling)(index % NB_FILL_COUNT), "g", NULL, err));
+    for (size_t i = 0; i < m.n * m.k; i++)
+        codes[i] = (uint8_t)nb_random_below(&c->random, 256);
+    for (size_t i = 0; i < params; i++) /* whole ones, and such as are not */
+        z[i] = index % 2 ? 128 + 100 * z[i] : (float)nb_random_below(&c->random, 256);
+    return nb_case_add(c, NB_ROLE_BOUNDED, &a->d, NB_F32, 1, params, params, "d", NULL, err);
+}
+
+LAST_OF(scale_back, rows)
+static void scale_back_zeros(nb_any_args *a) {
+    a->scale_back.zeros = a->scale_back.scale0;
+}
+static void scale_back_scales(nb_any_args *a) {
+    a->scale_back.scale0 = a->scale_back.zeros;
+}
+NB_CHECK_ORACLE(scale_back)
+const nb_check nb_check_scale_back = {
+    ROUND_CASES,
+    .make = make_scale_back,
+    .oracle = oracle_scale_back,
+    FAULTS({"without the last row", scale_back_last_rows}, {"other zero points", scale_back_zeros}, {"other scales", scale_back_scales}),
+};
+
+static nb_status make_scale_step(nb_case *c, size_t index, nb_err *err) {
+    static const nb_dtype types[] = {NB_F16, NB_F32, NB_BF16};
+    struct nb_scale_step_args *a = &c->args.scale_step;
+    nb_filling fill;
+    float *f = NULL, *v = NULL;
+    dims d = describe(c, index, &fill);
+    *a = (struct nb_scale_step_args){.rows = d.rows, .k = d.k, .step = 0.07f, .beta1 = 0.9f, .beta2 = 0.99f, .fix1 = 1.7f,
+                                     .fix2 = 3.1f, .eps = 1e-12f, .low = 0.75f, .high = 1.25f, .scale_type = types[index % 3]};
+    NB_TRY(nb_case_floats(c, NB_ROLE_EXACT, &a->f, d.rows, d.k, d.k, NB_FILL_RANDOM, "f", &f, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_EXACT, &a->m, d.rows, d.k, d.k, NB_FILL_RANDOM, "m", NULL, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_EXACT, &a->v, d.rows, d.k, d.k, NB_FILL_RANDOM, "v", &v, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->d, d.rows, d.k, d.k, fill, "d", NULL, err));
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->scale0, d.rows, d.k, d.k, NB_FILL_RANDOM, "scale0", NULL, err));
+    for (size_t i = 0; i < d.rows * d.k; i++) {
+        f[i] += 1.0f;
+        v[i] += 0.5f;
+    }
+    return nb_case_add(c, NB_ROLE_EXACT, &a->scales, NB_F32, d.rows, d.k, d.k, "scales", NULL, err);
+}
+
+LAST_OF(scale_step, rows)
+static void scale_step_length(nb_any_args *a) {
+    a->scale_step.step *= 2;
+}
+static void scale_step_second(nb_any_args *a) {
+    a->scale_step.beta2 = a->scale_step.beta1;
+}
+static void scale_step_ends(nb_any_args *a) {
+    a->scale_step.low = a->scale_step.high;
+}
+NB_CHECK_ORACLE(scale_step)
+const nb_check nb_check_scale_step = {
+    CASES,
+    .make = make_scale_step,
+    .oracle = oracle_scale_step,
+    FAULTS({"without the last row", scale_step_last_rows}, {"twice the step", scale_step_length},
+           {"the other memory", scale_step_second}, {"other ends", scale_step_ends}),
+};
+
+/* ---- kl_back ---- */
+
+static nb_status make_kl_back(nb_case *c, size_t index, nb_err *err) {
+    struct nb_kl_back_args *a = &c->args.kl_back;
+    nb_filling fill;
+    float *x = NULL;
+    dims d = describe(c, index, &fill);
+    *a = (struct nb_kl_back_args){.rows = d.rows, .n = d.k, .ldl = d.k + index % 3, .ldr = d.k + index % 2, .ldd = d.k + index % 4,
+                                  .factor = 0.3f};
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->logits, d.rows, d.k, a->ldl, fill, "logits", &x, err));
+    for (size_t i = 0; i < d.rows; i++)
+        for (size_t j = 0; j < d.k && fill == NB_FILL_RANDOM; j++)
+            x[i * a->ldl + j] *= 30.0f;
+    NB_TRY(nb_case_floats(c, NB_ROLE_IN, &a->reference, d.rows, d.k, a->ldr, NB_FILL_RANDOM, "reference", NULL, err));
+    return nb_case_add(c, NB_ROLE_BOUNDED, &a->d, NB_F32, d.rows, d.k, a->ldd, "d", NULL, err);
+}
+
+LAST_OF(kl_back, rows)
+LAST_OF(kl_back, n)
+static void kl_back_factor(nb_any_args *a) {
+    a->kl_back.factor *= 1.001f;
+}
+static void kl_back_itself(nb_any_args *a) {
+    a->kl_back.reference = a->kl_back.logits;
+    a->kl_back.ldr = a->kl_back.ldl;
+}
+NB_CHECK_ORACLE(kl_back)
+const nb_check nb_check_kl_back = {
+    CASES,
+    .make = make_kl_back,
+    .oracle = oracle_kl_back,
+    FAULTS({"without the last row", kl_back_last_rows}, {"without the last column", kl_back_last_n}, {"another factor", kl_back_factor},
+           {"logits for their reference", kl_back_itself}),
+};

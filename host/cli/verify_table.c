@@ -14,8 +14,9 @@ static const nb_check *const checks[NB_OP_COUNT] = {
     CHECK(copy_matrix), CHECK(reverse), CHECK(transpose), CHECK(gptq_block),
     CHECK(abs_mean), CHECK(scale_matrix), CHECK(subtract), CHECK(row_dot),
     CHECK(descent_block), CHECK(keep_rows), CHECK(hqq), CHECK(learned_round), CHECK(learned_back), CHECK(sign_step),
+    CHECK(scale_back), CHECK(scale_step),
     CHECK(embed), CHECK(rmsnorm), CHECK(rope), CHECK(attention), CHECK(glu), CHECK(add), CHECK(logit_stats),
-    CHECK(rmsnorm_back), CHECK(attention_back), CHECK(glu_back),
+    CHECK(rmsnorm_back), CHECK(attention_back), CHECK(glu_back), CHECK(kl_back),
     CHECK(qgemm), CHECK(qgemm_i8),
 };
 /* clang-format on */

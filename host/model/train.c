@@ -20,6 +20,7 @@ struct nb_trainer {
     nb_mem q0, k0;            /* q and k before the norms of their heads, where the family has them */
     nb_mem a0, m0;            /* [hidden]: what attention and MLP add, before its norm, where the family has one */
     nb_mem dq, dk, dv, d_o, d_act, dn; /* gradients */
+    const nb_mem *grams; /* [NB_LIN_COUNT], the caller's, or NULL */
     nb_mem cos[2], sin[2], minus_sin[2]; /* [length, head_dim / 2], of global and local layers */
 };
 
@@ -212,8 +213,15 @@ nb_status nb_trainer_forward(nb_trainer *t, const nb_block *b, nb_mem x, nb_mem 
 
 /* ---- backward ---- */
 
-/* grad [n,k] = d^T x, where it is wanted. */
-static nb_status by_weight(nb_trainer *t, const nb_linear *l, nb_mem d, nb_mem x, nb_mem grad, nb_err *err) {
+/* grads[lin] [n,k] = d^T x, and d^T d is added to the linear's covariance, each where it is wanted. */
+static nb_status by_weight(nb_trainer *t, const nb_block *b, nb_lin lin, nb_mem d, nb_mem x, const nb_mem *grads, nb_err *err) {
+    const nb_linear *l = &b->lin[lin];
+    nb_mem grad = grads[lin];
+    if (t->grams && t->grams[lin].base) {
+        struct nb_hessian_args add = {.rows = t->tokens, .k = l->n, .x = d, .ldx = l->n, .h = t->grams[lin], .ldh = l->n, .scale = 1.0f,
+                                      .mirror = true};
+        NB_TRY(nb_launch(t->stream, NB_OP_hessian, &add, err));
+    }
     if (!grad.base)
         return NB_OK;
     struct nb_matmul_args a = {.m = l->n, .n = l->k, .k = t->tokens, .a = d, .lda = l->n, .trans_a = true, .b = x, .ldb = l->k,
@@ -236,8 +244,8 @@ static nb_status back_gated(nb_trainer *t, const nb_block *b, const nb_mem grads
     struct nb_glu_back_args a = {.rows = t->tokens, .n = t->hp->intermediate, .gate = t->gate, .up = t->up, .d = t->d_act,
                                  .dgate = t->gate, .dup = t->up, .act = activation(t->hp)};
     NB_TRY(nb_launch(t->stream, NB_OP_glu_back, &a, err));
-    NB_TRY(by_weight(t, gate, t->gate, t->n2, grads[NB_LIN_GATE], err));
-    NB_TRY(by_weight(t, up, t->up, t->n2, grads[NB_LIN_UP], err));
+    NB_TRY(by_weight(t, b, NB_LIN_GATE, t->gate, t->n2, grads, err));
+    NB_TRY(by_weight(t, b, NB_LIN_UP, t->up, t->n2, grads, err));
     NB_TRY(by_input(t, gate, t->gate, t->dn, false, err));
     return by_input(t, up, t->up, t->dn, true, err);
 }
@@ -282,15 +290,26 @@ nb_status nb_trainer_back(nb_trainer *t, const nb_block *b, nb_mem d, const nb_m
     const nb_linear *down = &b->lin[NB_LIN_DOWN], *o = &b->lin[NB_LIN_O];
     nb_mem g;
     NB_TRY(back_from_stream(t, b->norm[NB_NORM_MLP_OUT], t->m0, d, &g, err));
-    NB_TRY(by_weight(t, down, g, t->act, grads[NB_LIN_DOWN], err));
+    NB_TRY(by_weight(t, b, NB_LIN_DOWN, g, t->act, grads, err));
     NB_TRY(by_input(t, down, g, t->d_act, false, err));
     NB_TRY(back_gated(t, b, grads, err));
     NB_TRY(back_norm(t, b->norm[NB_NORM_MLP], t->mid, t->tokens, t->hp->hidden, t->dn, d, true, err));
     NB_TRY(back_from_stream(t, b->norm[NB_NORM_ATTN_OUT], t->a0, d, &g, err));
-    NB_TRY(by_weight(t, o, g, t->o, grads[NB_LIN_O], err));
+    NB_TRY(by_weight(t, b, NB_LIN_O, g, t->o, grads, err));
     NB_TRY(by_input(t, o, g, t->d_o, false, err));
     NB_TRY(back_attention(t, b, err));
-    NB_TRY(by_weight(t, &b->lin[NB_LIN_Q], t->dq, t->n1, grads[NB_LIN_Q], err));
-    NB_TRY(by_weight(t, &b->lin[NB_LIN_K], t->dk, t->n1, grads[NB_LIN_K], err));
-    return by_weight(t, &b->lin[NB_LIN_V], t->dv, t->n1, grads[NB_LIN_V], err);
+    NB_TRY(by_weight(t, b, NB_LIN_Q, t->dq, t->n1, grads, err));
+    NB_TRY(by_weight(t, b, NB_LIN_K, t->dk, t->n1, grads, err));
+    return by_weight(t, b, NB_LIN_V, t->dv, t->n1, grads, err);
+}
+
+void nb_trainer_set_grams(nb_trainer *t, const nb_mem grams[NB_LIN_COUNT]) {
+    t->grams = grams;
+}
+
+nb_status nb_trainer_back_input(nb_trainer *t, const nb_block *b, nb_mem d, nb_err *err) {
+    NB_TRY(by_input(t, &b->lin[NB_LIN_Q], t->dq, t->dn, false, err));
+    NB_TRY(by_input(t, &b->lin[NB_LIN_K], t->dk, t->dn, true, err));
+    NB_TRY(by_input(t, &b->lin[NB_LIN_V], t->dv, t->dn, true, err));
+    return back_norm(t, b->norm[NB_NORM_ATTN], t->x, t->tokens, t->hp->hidden, t->dn, d, true, err);
 }

@@ -380,11 +380,28 @@ static nb_status finish(solver *s, nb_qtensor *out, nb_quant_report *report, nb_
     return NB_OK;
 }
 
+nb_status nb__gptq_target(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats, const nb_quant_options *options,
+                          nb_quant_cache **cache, nb_err *err) {
+    solver s = {.stream = stream, .device = stream->device, .options = options, .n = n, .k = k, .w = w,
+                .h = stats->hessian, .cross = stats->cross, .groups = nb_ceil_div(k, options->group_size)};
+    nb_status status;
+    NB_GO(allocate(&s, err));
+    NB_GO(check_input(&s, err));
+    NB_GO(get_factor(&s, cache, err));
+    NB_GO(load(&s, err));
+    NB_GO(nb_sync(stream, err));
+out:
+    release(&s);
+    return status;
+}
+
 static nb_status gptq_run(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
                           const nb_quant_options *options, nb_qtensor *out, nb_quant_report *report, nb_err *err) {
     NB_TRY(nb__quant_check(n, k, options, err));
     if (!stats || !stats->hessian.base)
         return nb_fail(err, NB_E_USAGE, "GPTQ needs the Hessian of calibration inputs");
+    if (stats->output.base)
+        return nb__gptq_two_sided(stream, w, n, k, stats, options, out, report, err);
     solver s = {.stream = stream, .device = stream->device, .options = options, .n = n, .k = k, .w = w,
                 .h = stats->hessian, .cross = stats->cross, .groups = nb_ceil_div(k, options->group_size)};
     nb_quant_report made = {0};

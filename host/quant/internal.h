@@ -46,6 +46,14 @@ size_t nb__descent_scratch(size_t n, size_t k, const nb_quant_options *options);
 /* Sum of f32 [n] on the device, in f64 on the host; waits for the stream. */
 nb_status nb__quant_sum(nb_stream *stream, nb_mem rows, size_t n, double *sum, nb_err *err);
 
+/* GPTQ with stats->output (twosided.c); arguments as of nb_quantizer.run. */
+nb_status nb__gptq_two_sided(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats,
+                             const nb_quant_options *options, nb_qtensor *out, nb_quant_report *report, nb_err *err);
+/* w := what GPTQ quantizes in its place: with asymmetric calibration its target, and without the inputs that no token excites. What the
+ * Hessian gives is left in *cache. */
+nb_status nb__gptq_target(nb_stream *stream, nb_mem w, size_t n, size_t k, const nb_quant_stats *stats, const nb_quant_options *options,
+                          nb_quant_cache **cache, nb_err *err);
+
 /* X = L^-1 for f = L L^T, in place: f is f32 [k,k] with ld = k, lower triangle in, zeros above out. With J the reversal and
  * f = J H J, U = J X J is the upper Cholesky factor of H^-1: H = R R^T with R = J L J upper triangular, so H^-1 =
  * R^-T R^-1 and U = R^-1. One factorization and one triangular inverse, by products of matrices but for diagonal blocks of

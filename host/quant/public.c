@@ -50,6 +50,8 @@ static nb_status check(const nb_quantize_options *o, const nb_quantize_input *in
         return nb_fail(err, NB_E_USAGE, "cross goes with hessian, and x_original with x");
     if (o->asym_calib != 0.0 && !in->cross && !in->x_original)
         return nb_fail(err, NB_E_USAGE, "asymmetric calibration needs cross or x_original");
+    if (in->output && (!o->method || strcmp(o->method, "gptq") != 0 || o->order == NB_ORDER_ACT))
+        return nb_fail(err, NB_E_USAGE, "output goes with gptq, and not with act order");
     if (in->x && in->rows == 0)
         return nb_fail(err, NB_E_USAGE, "x has no rows");
     return NB_OK;
@@ -139,6 +141,13 @@ static nb_status load_statistics(nb_stream *stream, const nb_quantize_input *in,
     size_t square, elems;
     if (!nb_mul(in->k, in->k, &square) || !nb_mul(in->rows, in->k, &elems))
         return nb_fail_memory(err, SIZE_MAX, "a Hessian");
+    if (in->output) {
+        size_t outputs;
+        if (!nb_mul(in->n, in->n, &outputs))
+            return nb_fail_memory(err, SIZE_MAX, "a covariance of outputs");
+        NB_TRY(nb_alloc_array(stream->device, outputs, sizeof(float), &out->output, err));
+        NB_TRY(nb_upload(stream, out->output, in->output, outputs * sizeof(float), err));
+    }
     NB_TRY(nb_alloc_array(stream->device, square, sizeof(float), &out->hessian, err));
     if (in->cross || in->x_original)
         NB_TRY(nb_alloc_array(stream->device, square, sizeof(float), &out->cross, err));
@@ -181,6 +190,7 @@ out:
     nb_release(stream->device, &w);
     nb_release(stream->device, &stats.hessian);
     nb_release(stream->device, &stats.cross);
+    nb_release(stream->device, &stats.output);
     return status;
 }
 
@@ -238,6 +248,7 @@ out:
         nb_release(stream->device, &linears[i].w);
     nb_release(stream->device, &stats.hessian);
     nb_release(stream->device, &stats.cross);
+    nb_release(stream->device, &stats.output);
     nb_free(linears);
     nb_free(magnitude);
     return status;

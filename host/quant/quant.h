@@ -39,6 +39,8 @@ void nb_quant_cache_free(nb_device *device, nb_quant_cache **cache); /* NULL ins
 typedef struct nb_quant_stats {
     nb_mem hessian; /* f32 [k,k], X^T X * (2 / rows), both triangles; left as it is, so that linears with one input share it */
     nb_mem cross;   /* f32 [k,k], optional: Xo^T X * 2 / rows, Xo the inputs of the same linear in the original model */
+    nb_mem output;  /* f32 [n,n], optional: covariance of the loss's gradients by the linear's outputs, both triangles: GPTQ's rows make up
+                     * for each other's errors */
     size_t rows;    /* tokens that they stand for */
     nb_quant_cache **cache; /* optional. The buffers above may not change between runs that share one */
 } nb_quant_stats;

@@ -126,8 +126,8 @@ static nb_status keep_learned(nb_run *r, nb_block *block, nb_err *err) {
 /* Learned rounding of the block that was just quantized, and its output anew. */
 static nb_status learn_block(nb_run *r, nb_block *block, size_t bytes, nb_err *err) {
     nb_learn_job job = {.model = r->model, .stream = r->stream, .input = r->block_input, .target = r->exact_hidden,
-                        .samples = r->windows.samples, .length = r->windows.seq_len, .batch = r->options->batch,
-                        .iterations = r->options->iterations, .rate = r->options->rate, .seed = r->options->seed};
+                        .samples = r->windows.samples, .length = r->windows.seq_len, .batch = r->plan->learn_batch,
+                        .iterations = r->plan->learn_steps, .rate = r->plan->learn_rate, .seed = r->options->seed};
     double t0 = nb__run_now();
     NB_TRY(nb_learn_block(&job, block, r->quantized, &r->learned, err));
     nb__run_sample_memory(r);

@@ -1,6 +1,6 @@
 /* A quantization run between its parts: pipeline.c walks the blocks and puts the output in place, device.c keeps a device's memory and loads blocks ahead, block.c takes one
  * block through its stages, linear.c quantizes one matrix, channels.c finds and folds channel scales, resume.c replays
- * blocks that are done. */
+ * blocks that are done, tuned.c learns the scales of all blocks at last. */
 #ifndef NB_RUN_IMPL_H
 #define NB_RUN_IMPL_H
 
@@ -14,6 +14,7 @@
 #include "host/run/learn.h"
 #include "host/run/output.h"
 #include "host/run/pipeline.h"
+#include "host/run/tune.h"
 
 enum { NB__RUN_TENSORS = NB_LIN_COUNT * NB_SCHEME_MAX_TENSORS + NB_TAP_COUNT };
 
@@ -45,7 +46,7 @@ typedef struct nb_run {
     nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric or rounding is learned */
     nb_mem block_input;              /* learned rounding: hidden before the block in work */
     nb_journal journal;
-    double started;
+    double started, tuning_since;
     /* of the block in work */
     nb_qtensor quantized[NB_LIN_COUNT]; /* learned rounding: not packed yet; AWQ: as packed, for what is folded later */
     size_t packed_at[NB_LIN_COUNT];     /* AWQ: where its tensors stand */
@@ -54,6 +55,7 @@ typedef struct nb_run {
     nb_packed_tensor tensors[NB__RUN_TENSORS];
     const char *prefixes[NB__RUN_TENSORS];
     char norm_names[NB_TAP_COUNT][160];
+    nb_mem *output_side;  /* [plan items] f32 [n,n]: covariances of gradients by outputs; NULL without --two-sided */
     nb_mem channel_scale; /* f32 [k] of the tap in work; absent: all 1 */
     size_t n_tensors;
     json_t *report;
@@ -70,6 +72,8 @@ static inline const nb_plan_item *nb__run_item(const nb_run *r, size_t layer, nb
 double nb__run_now(void);
 /* Keeps the largest of the process's memory so far. */
 void nb__run_sample_memory(nb_run *r);
+/* Frees what r holds of the block in work. */
+void nb__run_forget_block(nb_run *r);
 
 /* ---- linear.c ---- */
 
@@ -127,5 +131,25 @@ static inline bool nb__run_has_original(const nb_run *r) {
 
 /* Runs a finished block forward with its quantized weights, so that the next one sees the inputs that it would have seen. */
 nb_status nb__run_replay(nb_run *r, size_t layer, nb_err *err);
+/* A linear as the part file of its block holds it. */
+nb_status nb__run_part_linear(const nb_run *r, const nb_ckpt *part, const nb_plan_item *it, nb_qtensor *out, nb_err *err);
+/* Norms that the part file holds, those with channel scales in them, in place of the block's. */
+nb_status nb__run_part_norms(nb_run *r, const nb_ckpt *part, nb_block *block, nb_err *err);
+
+/* ---- outputs.c ---- */
+
+/* Fills r->output_side, before the first block. */
+nb_status nb__run_outputs(nb_run *r, nb_err *err);
+void nb__run_outputs_free(nb_run *r);
+
+/* ---- tuned.c ---- */
+
+/* When all blocks are done: learns their scales, writes part files anew where that gains, and says so in the journal. The original
+ * model's last activations stand in r->exact_hidden. */
+nb_status nb__run_tune(nb_run *r, nb_err *err);
+/* Is that still to be done? */
+static inline bool nb__run_tune_pending(const nb_run *r) {
+    return r->plan->tune && !r->journal.tune_report;
+}
 
 #endif

@@ -13,7 +13,15 @@ enum { MAX_JOURNAL = 1 << 28 };
 
 nb_status nb_journal_part(const nb_journal *j, size_t block, char **out, nb_err *err) {
     char name[48];
+    if (j->tuned)
+        return nb_journal_tuned_part(j, block, out, err);
     snprintf(name, sizeof name, "part-%05zu.safetensors", block);
+    return nb_path_join(j->dir, name, out, err);
+}
+
+nb_status nb_journal_tuned_part(const nb_journal *j, size_t block, char **out, nb_err *err) {
+    char name[48];
+    snprintf(name, sizeof name, "tuned-%05zu.safetensors", block);
     return nb_path_join(j->dir, name, out, err);
 }
 
@@ -81,11 +89,52 @@ static nb_status check_block(const nb_journal *j, const json_t *line, bool *good
     return status;
 }
 
+/* One hash of the hashes of all new part files; *there is false where one is missing. */
+static nb_status tuned_hash(const nb_journal *j, char out[NB_HASH_TEXT], bool *there, nb_err *err) {
+    char one[NB_HASH_TEXT], *part;
+    nb_hash *h;
+    *there = true;
+    NB_TRY(nb_hash_new(&h, err));
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < j->done && *there && status == NB_OK; i++) {
+        status = nb_journal_tuned_part(j, i, &part, err);
+        if (status != NB_OK)
+            break;
+        *there = nb_path_exists(part);
+        if (*there && (status = file_hash(part, one, err)) == NB_OK)
+            nb_hash_add_str(h, one);
+        nb_free(part);
+    }
+    if (status == NB_OK)
+        nb_hash_text(h, out);
+    nb_hash_free(h);
+    return status;
+}
+
+/* Is line the record of the whole model's learning, and are its part files, if it made any, there and whole? */
+static nb_status check_tuned(nb_journal *j, const json_t *line, bool *good, nb_err *err) {
+    json_t *report = json_object_get(line, "report");
+    bool kept = json_is_string(json_object_get(line, "tuned"));
+    char hash[NB_HASH_TEXT];
+    *good = json_is_object(report) && !j->tune_report;
+    if (*good && kept) {
+        NB_TRY(tuned_hash(j, hash, good, err));
+        *good = *good && !strcmp(hash, text_of(line, "tuned"));
+    }
+    if (!*good)
+        return NB_OK;
+    j->tuned = kept;
+    j->tune_report = json_incref(report);
+    return NB_OK;
+}
+
 /* One line of the journal; *keep is false where it, and all after it, is to be cut off. */
 static nb_status take_line(nb_journal *j, const json_t *line, char *device, size_t cap, bool *keep, nb_err *err) {
     if (json_object_get(line, "device"))
         snprintf(device, cap, "%s", text_of(line, "device"));
     *keep = json_object_get(line, "device") != NULL;
+    if (json_object_get(line, "tuned"))
+        return check_tuned(j, line, keep, err);
     if (!json_object_get(line, "block"))
         return NB_OK;
     NB_TRY(check_block(j, line, keep, err));
@@ -180,7 +229,27 @@ nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err) {
     return status;
 }
 
+nb_status nb_journal_tuned(nb_journal *j, bool kept, json_t *report, nb_err *err) {
+    char hash[NB_HASH_TEXT] = "";
+    bool there = true;
+    if (kept)
+        NB_TRY(tuned_hash(j, hash, &there, err));
+    if (!there)
+        return nb_fail_at(err, NB_E_FAILED, j->dir, NULL, "a part file of the learned scales is missing");
+    json_t *line = json_pack("{s:o, s:O}", "tuned", kept ? json_string(hash) : json_false(), "report", report);
+    if (!line)
+        return nb_fail_memory(err, 0, "a journal line");
+    nb_status status = append_json(j, line, err);
+    json_decref(line);
+    if (status != NB_OK)
+        return status;
+    j->tuned = kept;
+    j->tune_report = json_incref(report);
+    return NB_OK;
+}
+
 void nb_journal_close(nb_journal *j) {
+    json_decref(j->tune_report);
     nb_free(j->dir);
     nb_free(j->path);
     json_decref(j->reports);

@@ -1,5 +1,5 @@
 /* The journal of a long run: which blocks are done, and for which run. It stands in the work folder OUT.partial as
- * journal.jsonl: a head line, then a line for each finished block, in order. A line is appended and flushed only after
+ * journal.jsonl: a head line, then a line for each finished block, in order, and where scales are learned a line for the whole model. A line is appended and flushed only after
  * the block's part file is whole under its final name, so a kill at any instant leaves a usable prefix. */
 #ifndef NB_JOURNAL_H
 #define NB_JOURNAL_H
@@ -15,6 +15,8 @@ typedef struct nb_journal {
     char *path;   /* of journal.jsonl */
     size_t done;  /* blocks finished */
     json_t *reports; /* array: what each finished block reported */
+    bool tuned;      /* part files that were made anew stand for the blocks' own */
+    json_t *tune_report; /* what the whole model's learning reported; NULL before it */
 } nb_journal;
 
 /* Starts a journal in dir (made if missing), or goes on with the one that is there:
@@ -26,8 +28,12 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
                           bool allow_device_change, nb_journal *out, nb_err *err);
 /* Records that block `done` is finished: its part file's name, and its report (a new reference is taken). */
 nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err);
-/* Path of the part file of a block: DIR/part-00012.safetensors. Free with nb_free. */
+/* Path of the part file of a block: DIR/part-00012.safetensors, or when the model is tuned its new one. Free with nb_free. */
 nb_status nb_journal_part(const nb_journal *j, size_t block, char **out, nb_err *err);
+/* Path of the part file that is made anew when all blocks are done: DIR/tuned-00012.safetensors. */
+nb_status nb_journal_tuned_part(const nb_journal *j, size_t block, char **out, nb_err *err);
+/* Records that the whole model was learned: with `kept` all blocks have new part files, which stand for theirs from now on. */
+nb_status nb_journal_tuned(nb_journal *j, bool kept, json_t *report, nb_err *err);
 void nb_journal_close(nb_journal *j);
 
 #endif

@@ -169,13 +169,16 @@ nb_status nb__run_linear(nb_run *r, const nb_plan_item *it, const nb_quant_stats
     nb_qtensor q = {0};
     nb_quant_report rep = {0};
     nb_quant_options qo = nb__run_quant_options(r, it);
+    nb_quant_stats own = *stats;
     size_t clamped = 0;
     nb_status status;
     double t0 = nb__run_now();
+    if (r->output_side)
+        own.output = r->output_side[it->layer * NB_LIN_COUNT + (size_t)it->lin];
     NB_GO(nb__run_weight(r, it, &w, err));
     if (r->channel_scale.base)
         NB_GO(nb__run_scale_matrix(r, w, it->n, it->k, (nb_mem){0}, r->channel_scale, err));
-    NB_GO(r->plan->method->run(r->stream, w, it->n, it->k, stats, &qo, &q, &rep, err));
+    NB_GO(r->plan->method->run(r->stream, w, it->n, it->k, &own, &qo, &q, &rep, err));
     if (r->plan->learn) { /* packed when the block has been learned */
         r->quantized[it->lin] = q;
         q = (nb_qtensor){0};

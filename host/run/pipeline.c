@@ -21,7 +21,7 @@ void nb__run_sample_memory(nb_run *r) {
         r->result->peak_memory = m;
 }
 
-static void forget_block(nb_run *r) {
+void nb__run_forget_block(nb_run *r) {
     for (int l = 0; l < NB_LIN_COUNT; l++)
         nb_qtensor_free(&r->quantized[l]);
     for (size_t i = 0; i < r->n_tensors; i++)
@@ -68,7 +68,7 @@ static nb_status run_blocks(nb_run *r, nb_err *err) {
             return nb_fail(err, NB_E_INTERRUPTED, "stopped after block %zu of %zu; the same command with --resume goes on", layer,
                            layers);
         bool finished = layer < done;
-        if (finished && done == layers)
+        if (finished && done == layers && !nb__run_tune_pending(r))
             continue; /* only assembling is left */
         if (finished) {
             NB_TRY(nb__run_replay(r, layer, err));
@@ -80,13 +80,13 @@ static nb_status run_blocks(nb_run *r, nb_err *err) {
                 status = write_part(r, layer, err);
             if (status == NB_OK)
                 tell_progress(r, layer + 1, false);
-            forget_block(r);
+            nb__run_forget_block(r);
             NB_TRY(status);
         }
         if (finished)
             tell_progress(r, layer + 1, true);
     }
-    return NB_OK;
+    return nb__run_tune_pending(r) ? nb__run_tune(r, err) : NB_OK;
 }
 
 static nb_status embed_windows(nb_run *r, nb_err *err) {
@@ -100,11 +100,13 @@ static nb_status embed_windows(nb_run *r, nb_err *err) {
                                 nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
     if (r->plan->learn)
         NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->block_input, err));
-    if (r->plan->asym > 0 || r->plan->learn) {
+    if (r->plan->asym > 0 || r->plan->learn || r->plan->tune) {
         NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->exact_hidden, err));
         NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
         NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
     }
+    if (r->plan->two_sided && r->journal.done < hp->layers)
+        NB_TRY(nb__run_outputs(r, err));
     NB_TRY(nb_sync(r->stream, err));
     nb_forward_drop_tables(r->forward);
     return NB_OK;
@@ -123,9 +125,10 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
             nb_windows_hash(&r->windows, text);
             nb_hash_add_str(h, text);
         }
-        status = nb_str_addf(&s, err, "%s %s %s iterations %zu batch %zu rate %a seed %llu bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
-                             o->method, r->plan->config.format, r->plan->learn ? o->iterations : 0, r->plan->learn ? o->batch : 0,
-                             r->plan->learn ? o->rate : 0.0, r->plan->learn ? (unsigned long long)o->seed : 0ULL, o->bits, (long long)r->plan->group_size, o->symmetric,
+        status = nb_str_addf(&s, err, "%s %s %s two-sided %d learn %zu %zu %a tune %zu %zu %a seed %llu bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
+                             o->method, r->plan->config.format, r->plan->two_sided, r->plan->learn_steps, r->plan->learn_batch, r->plan->learn_rate,
+                             r->plan->tune_steps, r->plan->tune_batch, r->plan->tune_rate,
+                             r->plan->learn || r->plan->tune ? (unsigned long long)o->seed : 0ULL, o->bits, (long long)r->plan->group_size, o->symmetric,
                              (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
@@ -212,11 +215,12 @@ static nb_status put_in_place(const nb_run *r, const char *final_dir, const char
 }
 
 static json_t *make_report(const nb_run *r) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
+    json_t *tuned = r->journal.tune_report;
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O*, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
                      "method", r->options->method, "scales", nb_scale_rule_name(r->plan->scales), "asym_calib",
                      r->plan->asym, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
                      (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
-                     r->plan->bits_per_weight, "blocks", r->journal.reports);
+                     r->plan->bits_per_weight, "learned_scales", tuned, "blocks", r->journal.reports);
 }
 
 static void tell_clamped(const nb_run *r) {
@@ -253,7 +257,8 @@ out:
 static nb_status check_method(const nb_run *r, nb_err *err) {
     const nb_plan *plan = r->plan;
     nb_op need = plan->learn ? NB_OP_learned_round : !strcmp(plan->method->name, "hqq") ? NB_OP_hqq : NB_OP_rtn;
-    if (!r->device->chosen[need])
+    bool back = plan->tune || plan->two_sided;
+    if (!r->device->chosen[need] || (back && (!r->device->chosen[NB_OP_scale_step] || !r->device->chosen[NB_OP_kl_back])))
         return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "--method", "%s does not run on the device %s yet; --device cpu does it",
                           plan->method_name, r->device->backend->name);
     return plan->gguf ? nb_output_gguf_check(r->model, plan, r->options->out, err) : NB_OK;
@@ -274,7 +279,7 @@ static nb_status prepare(nb_run *r, const char *work, nb_err *err) {
     NB_TRY(fingerprint(r, print, err));
     NB_TRY(nb_journal_open(work, print, r->result->device, r->options->resume, r->options->allow_device_change, &r->journal,
                            err));
-    if (r->plan->needs_data && r->journal.done < nb_model_hparams(r->model)->layers)
+    if (r->plan->needs_data && (r->journal.done < nb_model_hparams(r->model)->layers || nb__run_tune_pending(r)))
         NB_TRY(embed_windows(r, err));
     return NB_OK;
 }
@@ -306,9 +311,10 @@ out:
     tell_kept(&r, status);
     nb__run_prefetch_stop(&r);
     nb_str_free(&work);
-    forget_block(&r);
+    nb__run_forget_block(&r);
     nb_forward_free(r.forward);
     if (r.device) {
+        nb__run_outputs_free(&r);
         nb_release(r.device, &r.work);
         nb_release(r.device, &r.hidden);
         nb_release(r.device, &r.block_input);

@@ -11,6 +11,9 @@ typedef struct nb_run_progress {
     double loss;            /* mean of the block's relative layer errors; < 0 where there is none */
     double learned_before, learned_after; /* learned rounding: error of the block's output; < 0 where there is none */
     bool resumed;           /* this block came from the journal */
+    const char *stage, *unit; /* what is done beside blocks ("gradients", "window"; "learning scales", "step"); NULL while blocks are */
+    size_t step, steps;     /* ... so far, in all; seconds are then those of this stage, and loss is the mean KL divergence of the windows
+                             * of a step that learns scales, < 0 where there is none */
 } nb_run_progress;
 
 typedef struct nb_run_hooks {

@@ -12,6 +12,7 @@
 #include "host/model/forward.h"
 #include "host/quant/awq.h"
 #include "host/run/learn.h"
+#include "host/run/tune.h"
 
 /* ---- overrides ---- */
 
@@ -287,8 +288,37 @@ static uint64_t plan_learn_memory(const nb_plan *plan, const nb_hparams *hp, con
     size_t groups[NB_LIN_COUNT] = {0}, tokens = o->samples * o->seq_len;
     for (size_t i = 0; i < nb_min(plan->count, NB_LIN_COUNT); i++)
         groups[plan->items[i].lin] = plan->items[i].group_size;
-    uint64_t bytes = nb_learn_bytes(hp, groups, nb_min(o->batch, o->samples), o->seq_len) + 4 * (uint64_t)tokens * hp->hidden;
+    uint64_t bytes = nb_learn_bytes(hp, groups, nb_min(plan->learn_batch, o->samples), o->seq_len) + 4 * (uint64_t)tokens * hp->hidden;
     return plan->asym > 0 ? bytes : bytes + 4 * (uint64_t)tokens * hp->hidden + nb_forward_stage_bytes(hp, tokens);
+}
+
+/* Learned scales come when all blocks are done: codes and factors of the whole model, two sets of activations and what a step takes. */
+static uint64_t plan_tune_memory(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o) {
+    uint64_t bytes = nb_tune_bytes(hp, nb_min(plan->tune_batch, o->samples), o->seq_len) +
+                     8 * (uint64_t)o->samples * o->seq_len * hp->hidden;
+    for (size_t i = 0; i < plan->count; i++) {
+        const nb_plan_item *it = &plan->items[i];
+        bytes += it->skip ? 4 * (uint64_t)it->n * it->k : nb_scales_bytes(it->n, it->k, it->group_size);
+    }
+    return bytes;
+}
+
+/* Multiply-adds count two. A step of learned scales: forward twice, back by inputs and by weights; the head forward for both models
+ * and back. Before and after them 32 windows at the most go forward. */
+static double plan_tune_work(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o, double weights) {
+    double tokens = (double)plan->tune_steps * (double)plan->tune_batch * (double)o->seq_len, head = (double)hp->hidden * (double)hp->vocab;
+    return tokens * (8.0 * weights + 6.0 * head) + 2.0 * (double)nb_min(o->samples, 32) * (double)o->seq_len * (2.0 * weights + 4.0 * head);
+}
+
+/* Feedback over rows: all windows forward twice and back by inputs, half of n n for each linear's covariance; for each linear half of
+ * 2 n n k, and its factor. */
+static double plan_outputs_work(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o) {
+    double tokens = (double)o->samples * (double)o->seq_len, flop = tokens * 4.0 * (double)hp->hidden * (double)hp->vocab;
+    for (size_t i = 0; i < plan->count; i++) {
+        double n = (double)plan->items[i].n, k = (double)plan->items[i].k;
+        flop += 6.0 * tokens * n * k + (plan->items[i].skip ? 0.0 : tokens * n * n + n * n * k + n * n * n * 2.0 / 3.0);
+    }
+    return flop;
 }
 
 /* Multiply-adds count two. Forward: each linear once over all tokens; Hessian: half of 2 T K^2 for each tap; solve: N K^2 for
@@ -297,11 +327,13 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
     const nb_hparams *hp = nb_model_hparams(model);
     double tokens = (double)o->samples * (double)o->seq_len;
     size_t max_weight = 0, max_k = 0;
+    double weights = 0.0;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
         double n = (double)it->n, k = (double)it->k;
         max_weight = nb_max(max_weight, it->n * it->k);
         max_k = nb_max(max_k, it->k);
+        weights += n * k;
         if (!plan->needs_data)
             continue;
         plan->flop += 2.0 * tokens * n * k;
@@ -313,7 +345,9 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         if (plan->smooth)
             plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
         if (plan->learn) /* forward, and back by inputs and by weights */
-            plan->flop += 6.0 * (double)o->iterations * (double)o->batch * (double)o->seq_len * n * k + 4.0 * tokens * n * k;
+            plan->flop += 6.0 * (double)plan->learn_steps * (double)plan->learn_batch * (double)o->seq_len * n * k + 4.0 * tokens * n * k;
+        if (plan->tune && plan->asym <= 0) /* a second stream */
+            plan->flop += 2.0 * tokens * n * k;
         if (plan->asym > 0) /* a second stream, the cross term once a tap, four products a linear */
             plan->flop += 2.0 * tokens * n * k + 8.0 * n * k * k + (n < k ? 0.0 : 2.0 * tokens * k * k / 2.0);
     }
@@ -333,6 +367,16 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len);
+    if (plan->two_sided) {
+        plan->flop += plan_outputs_work(plan, hp, o);
+        plan->peak_memory += nb__run_outputs_bytes(plan, hp, o->samples, o->seq_len) + 16 * (uint64_t)max_weight;
+    }
+    if (!plan->tune)
+        return;
+    plan->flop += plan_tune_work(plan, hp, o, weights);
+    if (plan->asym <= 0)
+        plan->peak_memory += (uint64_t)(tokens * (double)hp->hidden * 4.0) + nb_forward_stage_bytes(hp, o->samples * o->seq_len);
+    plan->peak_memory = nb_max(plan->peak_memory, plan_tune_memory(plan, hp, o));
 }
 
 /* GPTQModel 7.7 takes group sizes 16, 32, 64, ... 1024, and a whole row. */
@@ -383,24 +427,42 @@ out:
     return status;
 }
 
-/* "awq+gptq+autoround" is what comes first, the method, what comes last; each but one may be absent. */
+/* Settings of what is learned: the user's, or those that docs/quality.md found. */
+static void settle_learning(nb_plan *plan, const nb_run_options *o) {
+    if (plan->learn) {
+        plan->learn_steps = o->iterations ? o->iterations : 200;
+        plan->learn_batch = o->batch ? o->batch : 8;
+        plan->learn_rate = o->rate;
+    }
+    if (plan->tune) {
+        plan->tune_steps = o->iterations ? o->iterations : 128;
+        plan->tune_batch = o->batch ? o->batch : 1;
+        plan->tune_rate = o->rate > 0.0 ? o->rate : 0.002;
+    }
+}
+
+/* "awq+gptq+autoround+tune" is what comes first, the method, what comes last, and what comes when all blocks are done; each may be absent,
+ * though not all. */
 static nb_status split_method(nb_plan *plan, const char *name, nb_err *err) {
-    static const char last[] = "autoround";
+    static const char last[] = "autoround", whole[] = "+tune";
     char base[32];
     size_t len = strlen(name), tail = sizeof last - 1;
-    plan->smooth = !strcmp(name, "awq") || nb_starts_with(name, "awq+");
-    const char *at = name + (!plan->smooth ? 0 : name[3] ? 4 : 3);
-    plan->learn = len >= tail && !strcmp(name + len - tail, last) && (name + len - tail == at || name[len - tail - 1] == '+');
-    size_t rest = plan->learn ? (size_t)(name + len - tail - at) : strlen(at);
+    plan->tune = len >= sizeof whole - 1 && !strcmp(name + len - (sizeof whole - 1), whole);
+    if (plan->tune)
+        len -= sizeof whole - 1;
+    const char *end = name + len, *at = name;
+    plan->smooth = len >= 3 && !memcmp(name, "awq", 3) && (len == 3 || name[3] == '+');
+    if (plan->smooth)
+        at += len == 3 ? 3 : 4;
+    plan->learn = (size_t)(end - at) >= tail && !memcmp(end - tail, last, tail) && (end - tail == at || end[-(ptrdiff_t)tail - 1] == '+');
+    size_t rest = (size_t)(end - at) - (plan->learn ? tail : 0);
     if (plan->learn && rest > 0)
         rest--; /* the + */
     if (rest >= sizeof base)
         rest = sizeof base - 1;
     memcpy(base, at, rest);
     base[rest] = 0;
-    if (plan->smooth && name[3] && !name[4])
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", name);
-    plan->method = nb_quantizer_by_name(rest == 0 && (plan->smooth || plan->learn) ? "rtn" : base);
+    plan->method = plan->smooth && len == 4 ? NULL : nb_quantizer_by_name(rest == 0 && (plan->smooth || plan->learn) ? "rtn" : base);
     return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", name);
 }
 
@@ -418,7 +480,17 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
     if (plan->learn && !strcmp(plan->method->name, "hqq") && o->format && !strcmp(o->format, "gguf"))
         return nb_fail_at(err, NB_E_USAGE, NULL, "--method",
                           "hqq's zero points in a GGUF are not whole numbers, and autoround needs whole ones");
-    plan->needs_data = plan->smooth || plan->learn || plan->method->needs_hessian;
+    if (o->descent && !plan->method->needs_hessian)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--descent", "ends GPTQ, which \"%s\" is without", o->method);
+    if (plan->tune && plan->method->needs_hessian && o->order == NB_ORDER_ACT)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with tune; group-aware does");
+    settle_learning(plan, o);
+    plan->needs_data = plan->smooth || plan->learn || plan->tune || plan->method->needs_hessian;
+    plan->two_sided = o->two_sided && !strcmp(plan->method->name, "gptq");
+    if (o->two_sided && !plan->two_sided)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--two-sided", "belongs to --method gptq, and awq+gptq");
+    if (plan->two_sided && o->order == NB_ORDER_ACT)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with --two-sided; group-aware does");
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
     plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;

@@ -25,7 +25,8 @@ void nb_override_free(nb_override *o);
 /* What the user asked for. Strings are borrowed. */
 typedef struct nb_run_options {
     const char *model, *out;
-    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround"; "best" */
+    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround"; each of
+                              * these and "+tune"; "best" */
     const char *format;      /* a name of nb_schemes */
     const char *embeddings;  /* GGUF: "q8_0" (or NULL), "f16" */
     const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
@@ -41,8 +42,9 @@ typedef struct nb_run_options {
     const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
     double damp;
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
-    size_t iterations, batch; /* learned rounding: steps for a block, windows in a step */
-    double rate;             /* ... length of its first step; 0: 1 / iterations */
+    size_t iterations, batch; /* learned rounding and learned scales: steps (of a block, of the whole model), windows in a step; 0: theirs */
+    double rate;             /* ... length of the longest step; 0: theirs */
+    bool two_sided;          /* GPTQ: feedback over rows too, by the gradients of the model's loss */
     unsigned descent;        /* GPTQ: sweeps of coordinate descent at the end */
     size_t samples, seq_len;
     uint64_t seed;
@@ -75,6 +77,10 @@ typedef struct nb_plan {
     const char *method_name;    /* as asked for */
     bool smooth;         /* AWQ channel scales first */
     bool learn;          /* learned rounding of the whole block at last */
+    bool two_sided;      /* GPTQ with feedback over rows */
+    bool tune;           /* learned scales of the whole model when all blocks are done */
+    size_t learn_steps, learn_batch, tune_steps, tune_batch; /* 0 where there is none */
+    double learn_rate, tune_rate;
     double asym;         /* part of asymmetric calibration; 0 where the method has none */
     bool needs_data;     /* a calibration pass */
     nb_scale_rule scales;
@@ -95,6 +101,9 @@ void nb_plan_free(nb_plan *plan);
 /* Where the method is "best", puts in its place what is recommended for these bits and this format, of those whose computing takes
  * at most `seconds` at `flops` FLOP/s; seconds <= 0: any. */
 nb_status nb_best_options(const nb_model *model, nb_run_options *o, double seconds, double flops, nb_err *err);
+
+/* Device bytes of two_sided (outputs.c). */
+uint64_t nb__run_outputs_bytes(const nb_plan *plan, const nb_hparams *hp, size_t samples, size_t length);
 
 /* FLOP/s of the device's dense product right now, by a short measurement; for time estimates. */
 nb_status nb_measure_flops(const char *device, unsigned threads, double *out, nb_err *err);

@@ -8,7 +8,6 @@ static const nb_view *find_in_ckpt(void *ctx, const char *name) {
     return nb_ckpt_find(ctx, name);
 }
 
-/* Norms that the part file holds are those with channel scales in them. */
 static nb_status restore_norm(nb_run *r, nb_block *block, nb_tap tap, const nb_ckpt *part, nb_err *err) {
     char name[176], full[192];
     nb_dtype type;
@@ -30,22 +29,30 @@ static nb_status restore_norm(nb_run *r, nb_block *block, nb_tap tap, const nb_c
     return status;
 }
 
+nb_status nb__run_part_norms(nb_run *r, const nb_ckpt *part, nb_block *block, nb_err *err) {
+    if (!r->plan->smooth)
+        return NB_OK;
+    NB_TRY(restore_norm(r, block, NB_TAP_ATTN_IN, part, err));
+    return restore_norm(r, block, NB_TAP_MLP_IN, part, err);
+}
+
+nb_status nb__run_part_linear(const nb_run *r, const nb_ckpt *part, const nb_plan_item *it, nb_qtensor *out, nb_err *err) {
+    nb_scheme_config config = r->plan->config;
+    config.bits = it->bits;
+    config.group_size = it->group_size == it->k ? -1 : (int64_t)it->group_size;
+    return r->plan->scheme->read(&config, find_in_ckpt, (void *)(uintptr_t)part, it->name, it->n, it->k, out, err);
+}
+
 /* Puts the finished block's quantized weights in place of the model's. */
 static nb_status restore_weights(nb_run *r, nb_block *block, const nb_ckpt *part, nb_err *err) {
-    if (r->plan->smooth) {
-        NB_TRY(restore_norm(r, block, NB_TAP_ATTN_IN, part, err));
-        NB_TRY(restore_norm(r, block, NB_TAP_MLP_IN, part, err));
-    }
+    NB_TRY(nb__run_part_norms(r, part, block, err));
     for (int l = 0; l < NB_LIN_COUNT; l++) {
         const nb_plan_item *it = nb__run_item(r, block->layer, (nb_lin)l);
         nb_qtensor q;
         nb_mem w;
         if (it->skip)
             continue;
-        nb_scheme_config config = r->plan->config;
-        config.bits = it->bits;
-        config.group_size = it->group_size == it->k ? -1 : (int64_t)it->group_size;
-        NB_TRY(r->plan->scheme->read(&config, find_in_ckpt, (void *)(uintptr_t)part, it->name, it->n, it->k, &q, err));
+        NB_TRY(nb__run_part_linear(r, part, it, &q, err));
         nb_status status = nb_alloc_array(r->device, it->n * it->k, sizeof(float), &w, err);
         if (status == NB_OK) {
             status = nb__run_upload(r, &q, w, err);

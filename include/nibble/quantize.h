@@ -56,6 +56,8 @@ typedef struct nb_quantize_input {
     const float *cross;      /* optional, with hessian: [k,k], Xo^T X * 2 / rows, Xo the inputs that the same rows had in the
                                 original model; for asym_calib (arXiv 2504.02692) */
     const float *x_original; /* optional, with x: Xo itself, [rows,k] */
+    const float *output;     /* optional, gptq: [n,n], the covariance of the loss's gradients by the linear's outputs, symmetric, at any
+                                scale: rows then make up for each other's errors too (arXiv 2505.22988). Not with NB_ORDER_ACT */
 } nb_quantize_input;
 
 /* Where the result goes: the caller's memory. Zero-initialise, then set size and pointers. */

@@ -8,7 +8,7 @@
 /* Rows handled in one pass (this bounds the workspace), columns of a tile between two visits to the
  * next rows of X (B panels of 16 KiB and a row panel of 8 KiB stay in L1), and bytes of weights
  * that make a GEMV task worth its start. */
-enum { PASS_ROWS = 512, CHUNK_COLUMNS = 1024, TASKS = 16, MIN_TASK_BYTES = 16 << 10, MAX_TASK_BYTES = 256 << 10 };
+enum { PASS_ROWS = 512, CHUNK_COLUMNS = 1024, MIN_TASK_BYTES = 16 << 10, MAX_TASK_BYTES = 1 << 20 };
 
 typedef struct run {
     const struct nb_qgemm_args *a;
@@ -272,10 +272,11 @@ static size_t chunk_blocks(const nb__qlayout *l) {
     return l->group_blocks < chunk ? chunk / l->group_blocks * l->group_blocks : chunk;
 }
 
-/* A small weight is cut into enough parts for several workers. */
-static size_t panels_per_task(const nb__qlayout *l) {
-    size_t bytes = nb_max(nb_min(l->panels * l->panel_bytes / TASKS, MAX_TASK_BYTES), MIN_TASK_BYTES);
-    return nb_max(bytes / l->panel_bytes / NB_QNV, 1) * NB_QNV;
+/* One task a worker where that is not too large: what a task fetches ahead past its end is for nothing, and at the start of the next
+ * nothing is under way. */
+static size_t panels_per_task(const nb__qlayout *l, unsigned workers) {
+    size_t bytes = nb_max(nb_min(l->panels * l->panel_bytes / workers, MAX_TASK_BYTES), MIN_TASK_BYTES);
+    return nb_max(nb_ceil_div(bytes / l->panel_bytes, NB_QNV), 1) * NB_QNV;
 }
 
 nb_status nb__qgemm_run(nb_pool *pool, const nb__qisa *isa, const struct nb_qgemm_args *a, bool i8,
@@ -295,7 +296,7 @@ nb_status nb__qgemm_run(nb_pool *pool, const nb__qisa *isa, const struct nb_qgem
     unsigned char *work = nb_host(a->workspace), *data = nb_host(a->w.data);
     r.map = a->w.act_order ? (const uint32_t *)(const void *)data : NULL;
     r.panels = data + r.l.map_bytes;
-    r.panels_per_task = panels_per_task(&r.l);
+    r.panels_per_task = panels_per_task(&r.l, nb_pool_threads(pool));
     r.chunk_blocks = chunk_blocks(&r.l);
     r.x = work;
     r.step = (float *)(void *)(work + s.x);

@@ -40,7 +40,7 @@ typedef void nb__qtile_fn(const nb__qtile *t);
 typedef struct nb__qisa {
     nb__qtile_fn *one[4][4];
     nb__qtile_fn *two[4];
-    /* One row of X by NB_QNV panels, which share what is read of X; NULL where that gains nothing. */
+    /* One row of X by NB_QNV panels; NULL where that gains nothing. */
     nb__qtile_fn *gemv[4];
     /* Rounds one block of `block` activations to 8 bits (below); NULL in a table for f32. */
     void (*quantize)(const float *x, size_t block, size_t mr, int8_t *q, float *step,

@@ -38,12 +38,25 @@
 enum { TYPE_F32, TYPE_F16, TYPE_BF16 };
 enum { FORM_SYMMETRIC, FORM_ZEROS, FORM_OFFSETS };
 
-/* Where codes, scales and zero points or offsets of a weight are. span: columns of a full group, filled up to blocks. */
-#define WEIGHT_ARGS                                                                                                    \
-    BUF(w), uint n, uint groups, uint span, uint block, uint kp, ulong panel_bytes,         \
-        ulong scale_at, ulong zero_at, uint scale_type, uint form
-#define OUTPUT_ARGS                                                                                                    \
-    BUF(y), ulong ldy, uint y_type, BUF(bias), uint accumulate
+/* Arguments of a product, as host/backend/opencl_qgemm.c has them: the buffers, and all numbers in one struct. Some drivers copy
+ * each argument of a launch by itself (PoCL: an allocation each), which costs a small product more than its work.
+ * X_at: bytes from the start of the buffer X. span: columns of a full group, filled up to blocks. panel_bytes, scale_at, zero_at:
+ * where codes, scales and zero points or offsets of a weight are. */
+typedef struct product {
+    ulong w_at, x_at, steps_at, sums_at, y_at, bias_at;
+    ulong panel_bytes, scale_at, zero_at, ldy;
+    uint n, groups, span, block, kp, scale_type, form, y_type, accumulate, row0, rows, unused;
+} product;
+#define PRODUCT_ARGS                                                                                                   \
+    global char *w_base, global char *x_base, global char *steps_base, global char *sums_base, global char *y_base,    \
+        global char *bias_base, product s
+#define PRODUCT_NUMBERS                                                                                                \
+    const ulong w_at = s.w_at, x_at = s.x_at, y_at = s.y_at, bias_at = s.bias_at, panel_bytes = s.panel_bytes,         \
+                scale_at = s.scale_at, zero_at = s.zero_at, ldy = s.ldy;                                               \
+    const uint n = s.n, groups = s.groups, span = s.span, block = s.block, kp = s.kp, scale_type = s.scale_type,       \
+               form = s.form, y_type = s.y_type, accumulate = s.accumulate, row0 = s.row0, rows = s.rows;
+#define STEPS ((global const float *)(steps_base + s.steps_at)) /* where I8 */
+#define SUMS ((global const int *)(sums_base + s.sums_at))
 
 INLINE float load_float(global const uchar *p, uint type, ulong i) {
     if (type == TYPE_F16)

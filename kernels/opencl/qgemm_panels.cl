@@ -81,7 +81,8 @@ INLINE void NAME(add_offsets)(global const float *x, uint count, global const fl
 }
 
 /* Work-items (ceil(panels / NR), row panels). */
-kernel void NAME(qgemm_wide)(WEIGHT_ARGS, BUF(x), BUF(steps), OUTPUT_ARGS, uint row0, uint rows) {
+kernel void NAME(qgemm_wide)(PRODUCT_ARGS) {
+    PRODUCT_NUMBERS
     const uint first = get_global_id(0) * NR, row_panel = get_global_id(1), panels = (n + PANEL - 1) / PANEL;
     global const float *xs = AT(const float, x) + (ulong)row_panel * kp * MR;
     global const uchar *panel[NR];
@@ -147,7 +148,7 @@ kernel void NAME(qgemm_wide)(WEIGHT_ARGS, BUF(x), BUF(steps), OUTPUT_ARGS, uint 
             if (form == FORM_OFFSETS)
                 NAME(add_offsets)(xs + (ulong)from * MR, (to - from) * MR,
 #if I8
-                            AT(const float, steps) + ((ulong)row_panel * (kp / block) + from / block) * MR,
+                            STEPS + ((ulong)row_panel * (kp / block) + from / block) * MR,
 #else
                             0,
 #endif
@@ -158,7 +159,7 @@ kernel void NAME(qgemm_wide)(WEIGHT_ARGS, BUF(x), BUF(steps), OUTPUT_ARGS, uint 
 #pragma unroll
                 for (uint r = 0; r < MR; r++) {
 #if I8
-                    float step = AT(const float, steps)[((ulong)row_panel * (kp / block) + from / block) * MR + r];
+                    float step = STEPS[((ulong)row_panel * (kp / block) + from / block) * MR + r];
                     out[r * NR + c] = MAD(acc[r * NR + c] * scale, (float16)(step), out[r * NR + c]);
 #else
                     out[r * NR + c] = MAD(scale, acc[r * NR + c], out[r * NR + c]);
@@ -178,7 +179,8 @@ kernel void NAME(qgemm_wide)(WEIGHT_ARGS, BUF(x), BUF(steps), OUTPUT_ARGS, uint 
 #else
 /* A group of work-items (16, SLICES) is a panel by a row panel; each slice takes its part of the blocks, and the slices' sums
  * are added in their order. */
-LANES_KERNEL void NAME(qgemm_lanes)(WEIGHT_ARGS, BUF(x), BUF(steps), BUF(sums), OUTPUT_ARGS, uint row0, uint rows) {
+LANES_KERNEL void NAME(qgemm_lanes)(PRODUCT_ARGS) {
+    PRODUCT_NUMBERS
     local float partial[SLICES * MR * PANEL];
     const uint lane = get_local_id(0), slice = get_local_id(1), row_panel = get_group_id(1), blocks = kp / block;
     const uint first = (uint)((ulong)slice * blocks / SLICES), last = (uint)((ulong)(slice + 1) * blocks / SLICES);
@@ -198,8 +200,8 @@ LANES_KERNEL void NAME(qgemm_lanes)(WEIGHT_ARGS, BUF(x), BUF(steps), BUF(sums), 
         }
 #if I8
         int sum[MR];
-        global const int *minus_sum = AT(const int, sums) + ((ulong)row_panel * blocks + blk) * MR;
-        global const float *step = AT(const float, steps) + ((ulong)row_panel * blocks + blk) * MR;
+        global const int *minus_sum = SUMS + ((ulong)row_panel * blocks + blk) * MR;
+        global const float *step = STEPS + ((ulong)row_panel * blocks + blk) * MR;
         for (uint r = 0; r < MR; r++)
             sum[r] = minus_sum[r] * (int)zero;
 #endif
@@ -270,7 +272,8 @@ LANES_KERNEL void NAME(qgemm_lanes)(WEIGHT_ARGS, BUF(x), BUF(steps), BUF(sums), 
  * once for 64 rows, and rounded once as they are scaled. */
 #define TILE 64u
 #define DEPTH 16u
-kernel void qgemm_tile(WEIGHT_ARGS, BUF(x), OUTPUT_ARGS, uint row0, uint rows) {
+kernel void qgemm_tile(PRODUCT_ARGS) {
+    PRODUCT_NUMBERS
     local float ws[DEPTH * TILE], xs[DEPTH * TILE];
     const uint lx = get_local_id(0), ly = get_local_id(1), t = ly * 16 + lx, col0 = get_group_id(0) * TILE,
                first_row = get_group_id(1) * TILE, row_panels = (rows + MR - 1) / MR, panels = (n + PANEL - 1) / PANEL;

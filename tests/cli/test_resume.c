@@ -16,13 +16,14 @@ TestSuite(resume, .init = setup, .fini = drop_dir);
 
 /* Cuts a finished work folder back to what stands after `blocks` blocks. */
 static void cut_back(int blocks) {
+    cr_assert_eq(shell("test $(wc -l <out.partial/journal.jsonl) -ge 3"), 0, "both blocks were done: %s", run_err);
     cr_assert_eq(shell("head -n %d out.partial/journal.jsonl >j && mv j out.partial/journal.jsonl && rm -rf out.partial/out", blocks + 1), 0,
                  "%s", run_err);
 }
 
-/* Stops a run before it assembles its output: a file stands where the output folder's parent should give it room. */
+/* Stops a run before its output is whole: part files fit into 100 blocks of 512 bytes, the output does not. */
 static void run_until_assembly(void) {
-    cr_assert_eq(shell("ulimit -f 20; " RUN " -o out; :"), 0);
+    cr_assert_eq(shell("ulimit -f 100; " RUN " -o out; :"), 0);
     cr_assert_eq(shell("test -s out.partial/journal.jsonl"), 0, "the journal stays after a failure: %s", run_err);
 }
 
@@ -45,7 +46,7 @@ Test(resume, with_asymmetric_calibration) {
     cr_assert_eq(shell(RUN " --asym-calib 1 -o whole && " RUN " -o without"), 0, "%s", run_err);
     strcpy(whole, folder_hash("whole"));
     cr_assert_str_neq(folder_hash("without"), whole);
-    cr_assert_eq(shell("ulimit -f 20; " RUN " --asym-calib 1 -o out; :"), 0);
+    cr_assert_eq(shell("ulimit -f 100; " RUN " --asym-calib 1 -o out; :"), 0);
     cut_back(1);
     cr_assert_eq(shell(RUN " --asym-calib 1 -o out --resume"), 0, "%s", run_err);
     cr_assert_str_eq(folder_hash("out"), whole);
@@ -58,7 +59,7 @@ Test(resume, with_folded_norms) {
     strcpy(whole, folder_hash("whole"));
     cr_assert_str_neq(folder_hash("without"), whole);
     for (int blocks = 0; blocks <= 2; blocks++) {
-        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 20; " RUN " --method awq+gptq --asym-calib 0.5 -o out; :"), 0);
+        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 100; " RUN " --method awq+gptq --asym-calib 0.5 -o out; :"), 0);
         cut_back(blocks);
         cr_assert_eq(shell(RUN " --method awq+gptq --asym-calib 0.5 -o out --resume"), 0, "%s", run_err);
         cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
@@ -74,7 +75,7 @@ Test(resume, with_learned_rounding) {
     cr_assert_eq(shell("tr -d ' \\n' <whole/quantization_report.json | grep -o '\"kept\":true' | wc -l | grep -qx 2"), 0,
                  "learned rounding gains in both blocks: %s", run_err);
     for (int blocks = 0; blocks <= 2; blocks++) {
-        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 20; " RUN " %s -o out; :", how), 0);
+        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 100; " RUN " %s -o out; :", how), 0);
         cut_back(blocks);
         cr_assert_eq(shell(RUN " %s -o out --resume -j 1", how), 0, "%s", run_err);
         cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
@@ -83,6 +84,35 @@ Test(resume, with_learned_rounding) {
     cr_assert_eq(shell(RUN " --method awq+autoround -o no"), 2);
     cr_assert_eq(shell(RUN " --method gptq+autoround --order act -o no"), 2);
     cr_assert_eq(shell(RUN " --method hqq -o no"), 2);
+}
+
+/* So are the gradients by outputs, and scales are learned anew from the same blocks; a run that has learned them goes on with them. */
+Test(resume, with_learned_scales) {
+    char whole[128];
+    static const char how[] = "--method gptq+tune --two-sided --iters 12 --batch 3 --bits 3";
+    cr_assert_eq(shell(RUN " %s -o whole && " RUN " --two-sided --bits 3 -o without && " RUN " --bits 3 -o plain", how), 0, "%s", run_err);
+    strcpy(whole, folder_hash("whole"));
+    cr_assert_eq(shell("tr -d ' \\n' <whole/quantization_report.json | grep -q 'learned_scales.*\"kept\":true'"), 0, "learned scales gain");
+    cr_assert_eq(shell("cmp whole/model.safetensors without/model.safetensors || cmp without/model.safetensors plain/model.safetensors"), 1);
+    for (int blocks = 0; blocks <= 3; blocks++) {
+        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 100; " RUN " %s -o out; :", how), 0);
+        if (blocks < 3)
+            cut_back(blocks);
+        else
+            cr_assert_eq(shell("grep -q '\"tuned\":\"' out.partial/journal.jsonl && rm -rf out.partial/out"), 0, "%s", run_err);
+        cr_assert_eq(shell(RUN " %s -o out --resume -j 1", how), 0, "%d blocks: %s", blocks, run_err);
+        cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
+    }
+    /* a new part file that is not whole is not taken */
+    cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 100; " RUN " %s -o out; :", how), 0);
+    cr_assert_eq(shell("rm -rf out.partial/out; echo x >>out.partial/tuned-00001.safetensors"), 0);
+    cr_assert_eq(shell(RUN " %s -o out --resume", how), 0, "%s", run_err);
+    cr_assert_str_eq(folder_hash("out"), whole);
+    cr_assert_eq(shell(RUN " --method tune -o no"), 2);
+    cr_assert_eq(shell(RUN " --method +tune -o no"), 2);
+    cr_assert_eq(shell(RUN " --method gptq+tune --order act -o no"), 2);
+    cr_assert_eq(shell(RUN " --two-sided --order act -o no"), 2);
+    cr_assert_eq(shell(RUN " --method rtn --two-sided -o no"), 2);
 }
 
 /* Kill at instants spread over the run; each time resume, killing again, until it is whole. */
@@ -147,7 +177,7 @@ Test(resume, of_a_gguf) {
         for (int blocks = 0; blocks <= 2; blocks++) {
             cr_assert_eq(shell("rm -rf out out.partial whole"), 0);
             cr_assert_eq(shell(RUN " %s --group-size 32 -o whole", more[i]), 0, "%s", run_err);
-            cr_assert_eq(shell("ulimit -f 20; " RUN " %s --group-size 32 -o out; :", more[i]), 0);
+            cr_assert_eq(shell("ulimit -f 100; " RUN " %s --group-size 32 -o out; :", more[i]), 0);
             cr_assert_eq(shell("test ! -e out"), 0);
             cut_back(blocks);
             cr_assert_eq(shell(RUN " %s --group-size 32 -o out --resume", more[i]), 0, "%s", run_err);

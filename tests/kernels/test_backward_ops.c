@@ -325,3 +325,105 @@ Test(backward_ops, sign_step) {
     for (int i = 0; i < 6; i++)
         cr_assert_eq(x[i], want[i], "place %d: %g", i, (double)x[i]);
 }
+
+/* ---- learned scales ---- */
+
+enum { SCALE_N = 3, SCALE_K = 21, SCALE_GROUP = 8, SCALE_P = SCALE_N * 3 }; /* the last group is short */
+
+typedef struct scale_case {
+    const uint8_t *codes;
+    float *f, *scale0, *zeros, *g;
+} scale_case;
+
+static double scale_loss(const void *self) {
+    const scale_case *c = self;
+    double loss = 0;
+    for (size_t i = 0; i < (size_t)SCALE_N * SCALE_K; i++) {
+        size_t p = i / SCALE_K * 3 + i % SCALE_K / SCALE_GROUP;
+        loss += (double)c->g[i] * ((double)c->codes[i] - (double)c->zeros[p]) * (double)c->f[p] * (double)c->scale0[p];
+    }
+    return loss;
+}
+
+Test(backward_ops, scales) {
+    nb_random r = nb_random_seed(8);
+    uint8_t codes[SCALE_N * SCALE_K];
+    float f[SCALE_P], scale0[SCALE_P], zeros[SCALE_P], g[SCALE_N * SCALE_K], d[SCALE_P];
+    fill(scale0, SCALE_P, &r, 1.0f);
+    fill(zeros, SCALE_P, &r, 8.0f);
+    fill(g, SCALE_N * SCALE_K, &r, 1.0f);
+    for (size_t i = 0; i < (size_t)SCALE_N * SCALE_K; i++)
+        codes[i] = (uint8_t)nb_random_below(&r, 16);
+    for (size_t i = 0; i < SCALE_P; i++)
+        f[i] = 1.0f;
+    scale_case c = {.codes = codes, .f = f, .scale0 = scale0, .zeros = zeros, .g = g};
+    struct nb_scale_back_args a = {.rows = SCALE_N, .k = SCALE_K, .group = SCALE_GROUP, .codes = nb_mem_host(codes, sizeof codes),
+                                   .scale0 = mem(scale0, SCALE_P), .zeros = mem(zeros, SCALE_P), .g = mem(g, SCALE_N * SCALE_K),
+                                   .d = mem(d, SCALE_P)};
+    problem by_factor = {.x = f, .count = SCALE_P, .got = d, .loss = scale_loss, .self = &c, .tolerance = 1e-5};
+    launch_all(NB_OP_scale_back, &a, d, SCALE_P, check_gradient, &by_factor);
+}
+
+/* Adam's first step has the length of its rate whatever the gradient, later ones follow m and v; ends, sign and type of scales hold. */
+Test(backward_ops, scale_step) {
+    float f[4] = {1.0f, 1.0f, 1.0f, 1.24f}, m[4] = {0}, v[4] = {0}, d[4] = {3.0f, -1e-4f, 0.0f, -5.0f};
+    float scale0[4] = {0.01f, -0.01f, 0.02f, 1.0f}, scales[4];
+    struct nb_scale_step_args a = {.rows = 2, .k = 2, .f = mem(f, 4), .m = mem(m, 4), .v = mem(v, 4), .d = mem(d, 4),
+                                   .scale0 = mem(scale0, 4), .scales = mem(scales, 4), .step = 0.0625f, .beta1 = 0.5f, .beta2 = 0.75f,
+                                   .fix1 = 2.0f, .fix2 = 4.0f, .eps = 1e-12f, .low = 0.5f, .high = 1.25f, .scale_type = NB_F16};
+    const float first[4] = {0.9375f, 1.0625f, 1.0f, 1.25f};
+    cr_assert_eq(nb_launch(stream, NB_OP_scale_step, &a, NULL), NB_OK);
+    for (int i = 0; i < 4; i++) {
+        cr_assert_float_eq(f[i], first[i], 1e-6f, "place %d: %g", i, (double)f[i]);
+        cr_assert_eq(scales[i], nb_f16_to_f32(nb_f32_to_f16(f[i] * scale0[i])));
+    }
+    /* With the gradient turned, m = 0.5 * 1.5 - 0.5 * 3 and v = 0.75 * 2.25 + 0.25 * 9 at the second. */
+    d[0] = -3.0f;
+    a.fix1 = 1.0f / 0.75f;
+    a.fix2 = 1.0f / (1.0f - 0.5625f);
+    cr_assert_eq(nb_launch(stream, NB_OP_scale_step, &a, NULL), NB_OK);
+    double step = (0.75 - 1.5) * 4 / 3 / sqrt((1.6875 + 2.25) / 0.4375);
+    cr_assert_float_eq(f[0], 0.9375 - 0.0625 * step, 1e-6, "%g", (double)f[0]);
+}
+
+/* ---- KL divergence ---- */
+
+typedef struct kl_case {
+    size_t rows, n;
+    float *x, *r, factor;
+} kl_case;
+
+static double log_sum(const float *x, size_t n) {
+    double sum = 0;
+    for (size_t j = 0; j < n; j++)
+        sum += exp((double)x[j]);
+    return log(sum);
+}
+
+static double kl_loss(const void *self) {
+    const kl_case *c = self;
+    double loss = 0;
+    for (size_t i = 0; i < c->rows; i++) {
+        const float *x = c->x + i * c->n, *r = c->r + i * c->n;
+        double lx = log_sum(x, c->n), lr = log_sum(r, c->n);
+        for (size_t j = 0; j < c->n; j++)
+            loss += (double)c->factor * exp((double)r[j] - lr) * ((double)r[j] - lr - (double)x[j] + lx);
+    }
+    return loss;
+}
+
+Test(backward_ops, kl) {
+    enum { ROWS = 3, N = 37, COUNT = ROWS * N };
+    nb_random random = nb_random_seed(9);
+    float x[COUNT], r[COUNT], d[COUNT];
+    fill(x, COUNT, &random, 3.0f);
+    fill(r, COUNT, &random, 3.0f);
+    kl_case c = {.rows = ROWS, .n = N, .x = x, .r = r, .factor = 0.7f};
+    struct nb_kl_back_args a = {.rows = ROWS, .n = N, .logits = mem(x, COUNT), .reference = mem(r, COUNT), .d = mem(d, COUNT), .ldl = N,
+                                .ldr = N, .ldd = N, .factor = c.factor};
+    problem by_logits = {.x = x, .count = COUNT, .got = d, .loss = kl_loss, .self = &c, .tolerance = 1e-5};
+    launch_all(NB_OP_kl_back, &a, d, COUNT, check_gradient, &by_logits);
+    a.d = a.logits; /* in place */
+    cr_assert_eq(nb_launch(stream, NB_OP_kl_back, &a, NULL), NB_OK);
+    cr_assert(!memcmp(x, d, sizeof d));
+}

@@ -24,7 +24,7 @@ static void count(void *ctx, nb_log_level level, const char *line) {
 /* Adds 2 and 3 on a device that is opened for it. False where there is no device. */
 static bool add_once(const char *cache, counts *c) {
     nb_err err = {0};
-    nb_device_options options = {.threads = 1, .cache_dir = cache, .log = {.write = count, .ctx = c}};
+    nb_device_options options = {.threads = 1, .cache_dir = cache, .keep_binaries = true, .log = {.write = count, .ctx = c}};
     nb_device *device;
     nb_stream *stream;
     nb_mem x = {0}, y = {0};

@@ -228,6 +228,29 @@ Test(public_quantize, every_method) {
     cr_assert_lt(whole, N * GROUPS / 2);
 }
 
+/* Outputs of independent meaning change nothing; correlated ones change codes. */
+Test(public_quantize, covariance_of_outputs) {
+    static result plain, same, other;
+    static float g[N * N];
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    for (size_t i = 0; i < N; i++)
+        g[i * N + i] = 3.0f;
+    cr_assert_eq(run(&o, &in, &plain, NULL), NB_OK);
+    in.output = g;
+    cr_assert_eq(run(&o, &in, &same, NULL), NB_OK);
+    cr_assert(!memcmp(plain.codes, same.codes, sizeof plain.codes));
+    for (size_t i = 0; i < N * N; i++)
+        g[i] = i % (N + 1) ? 1.0f : 2.0f;
+    cr_assert_eq(run(&o, &in, &other, NULL), NB_OK);
+    cr_assert_eq(N > 32, memcmp(plain.codes, other.codes, sizeof plain.codes) != 0, "rows of one batch do not see each other");
+    o.order = NB_ORDER_ACT;
+    cr_assert_eq(run(&o, &in, &other, NULL), NB_E_USAGE);
+    o = defaults();
+    o.method = "rtn";
+    cr_assert_eq(run(&o, &in, &other, NULL), NB_E_USAGE);
+}
+
 /* With Xo = 2 X the target is nearly W + asym W: the damping takes some of it. */
 Test(public_quantize, asymmetric_calibration) {
     static result a, b, twice;

@@ -208,3 +208,76 @@ void nb_ref_sign_step(const struct nb_sign_step_args *a, const nb_error_model *e
         *x = *x < a->low ? a->low : *x > a->high ? a->high : *x;
     }
 }
+
+/* ---- learned scales ---- */
+
+/* A term's difference is exact or has one rounding (zeros that are not whole), its product one. */
+void nb_ref_scale_back(const struct nb_scale_back_args *a, const nb_error_model *e, const nb_ref_out *out) {
+    size_t groups = (a->k + a->group - 1) / a->group;
+    (void)e;
+    for (size_t at = 0; at < a->rows * groups; at++) {
+        size_t first = at % groups * a->group, last = first + a->group < a->k ? first + a->group : a->k;
+        double sum = 0, size = 0, scale = (double)nb_host_f32(a->scale0)[at];
+        for (size_t j = first; j < last; j++) {
+            size_t p = at / groups * a->k + j;
+            double term = (double)nb_host_f32(a->g)[p] * ((double)((uint8_t *)nb_host(a->codes))[p] - (double)nb_host_f32(a->zeros)[at]);
+            sum += term;
+            size += fabs(term);
+        }
+        out[0].y[at] = scale * sum;
+        out[0].bound[at] = 1.01 * fabs(scale) * (2 * NB_U * size + NB_U * fabs(sum)) + TINY;
+    }
+}
+
+void nb_ref_scale_step(const struct nb_scale_step_args *a, const nb_error_model *e, const nb_ref_out *out) {
+    (void)e, (void)out;
+    for (size_t i = 0; i < a->rows * a->k; i++) {
+        float d = nb_host_f32(a->d)[i], *f = nb_host_f32(a->f) + i, *m = nb_host_f32(a->m) + i, *v = nb_host_f32(a->v) + i;
+        float kept1 = a->beta1 * *m, kept2 = a->beta2 * *v, square = d * d;
+        float new1 = (1 - a->beta1) * d, new2 = (1 - a->beta2) * square;
+        *m = kept1 + new1;
+        *v = kept2 + new2;
+        float up = *m * a->fix1, below = sqrtf(*v * a->fix2) + a->eps, ratio = up / below;
+        *f = *f - a->step * ratio;
+        *f = *f < a->low ? a->low : *f > a->high ? a->high : *f;
+        float s = *f * nb_host_f32(a->scale0)[i];
+        nb_host_f32(a->scales)[i] = s < 0 ? -nb_ref_round_scale(-s, a->scale_type) : nb_ref_round_scale(s, a->scale_type);
+    }
+}
+
+/* ---- kl_back ---- */
+
+typedef struct softmax {
+    double max, sum, off; /* off: relative, of the sum of exponentials */
+} softmax;
+
+/* An exponential is good to 4 u, its argument to one rounding; below -87.33 there is nothing left, 2^-125 at the most. */
+static double exp_off(double x) {
+    return NB_U * (4 + fabs(fmax(x, -104)));
+}
+
+static softmax softmax_of(const float *x, size_t n) {
+    softmax s = {.max = -INFINITY};
+    for (size_t j = 0; j < n; j++)
+        s.max = fmax(s.max, (double)x[j]);
+    for (size_t j = 0; j < n; j++)
+        s.sum += exp((double)x[j] - s.max);
+    for (size_t j = 0; j < n; j++)
+        s.off += exp((double)x[j] - s.max) * exp_off((double)x[j] - s.max) / s.sum;
+    return s;
+}
+
+/* The inverse of the sum and its product are rounded, and the difference and its product. */
+void nb_ref_kl_back(const struct nb_kl_back_args *a, const nb_error_model *e, const nb_ref_out *out) {
+    (void)e;
+    for (size_t i = 0; i < a->rows; i++) {
+        const float *x = nb_host_f32(a->logits) + i * a->ldl, *r = nb_host_f32(a->reference) + i * a->ldr;
+        softmax sq = softmax_of(x, a->n), sp = softmax_of(r, a->n);
+        for (size_t j = 0; j < a->n; j++) {
+            double dx = (double)x[j] - sq.max, dr = (double)r[j] - sp.max, q = exp(dx) / sq.sum, p = exp(dr) / sp.sum;
+            double off = q * (exp_off(dx) + sq.off + 2 * NB_U) + p * (exp_off(dr) + sp.off + 2 * NB_U);
+            out[0].y[i * a->n + j] = (double)a->factor * (q - p);
+            out[0].bound[i * a->n + j] = 1.01 * fabs((double)a->factor) * (off + 2 * NB_U * fabs(q - p)) + TINY;
+        }
+    }
+}
