@@ -96,14 +96,14 @@ template <int DIMS, int QUERIES> static __device__ __forceinline__ void attentio
                 p.out[(row0 + query0 + i) * p.ldo + (u64)head * hd + lane + 32u * d] = out[i][d] / sum[i];
 }
 
-extern "C" __global__ void __launch_bounds__(128) attention_tiled_64(const nb_cu_attention p) {
+extern "C" __global__ void __launch_bounds__(128, 7) attention_tiled_64(const nb_cu_attention p) {
     attention<2, 4>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128) attention_tiled_128(const nb_cu_attention p) {
+extern "C" __global__ void __launch_bounds__(128, 7) attention_tiled_128(const nb_cu_attention p) {
     attention<4, 4>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128) attention_tiled_256(const nb_cu_attention p) {
+extern "C" __global__ void __launch_bounds__(128, 7) attention_tiled_256(const nb_cu_attention p) {
     attention<8, 2>(p);
 }

@@ -29,15 +29,18 @@ static __device__ unsigned factor(unsigned k, double *l) {
 
 /* X[i][j] = (e_i - sum_{c<i} L[i][c] X[c][j]) / L[i][i]: a thread a column j, all threads at one row i. */
 static __device__ void invert(unsigned k, double *l, double *diagonal) {
-    const unsigned j = threadIdx.x; /* those from k on find nothing to do */
-    double *x = l + j * CHOL_LD;    /* X[i][j] at x[i], i > j */
+    const unsigned j = threadIdx.x;
+    if (j / 32u * 32u >= k)
+        return;                  /* whole warps; single lanes from k on find nothing to do */
+    double *x = l + j * CHOL_LD; /* X[i][j] at x[i], i > j */
+    double mine = 0.0;
     if (j < k)
-        diagonal[j] = 1.0 / l[j * CHOL_LD + j];
+        diagonal[j] = mine = 1.0 / l[j * CHOL_LD + j];
     for (unsigned i = 1u; i < k; i++) {
         double sum = 0.0;
         for (unsigned c = 0u; c < i; c++)
             if (c >= j)
-                sum -= l[i * CHOL_LD + c] * (c == j ? diagonal[j] : x[c]);
+                sum -= l[i * CHOL_LD + c] * (c == j ? mine : x[c]);
         if (i > j)
             x[i] = sum / l[i * CHOL_LD + i];
     }
