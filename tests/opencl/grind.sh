@@ -14,14 +14,17 @@ export OCL_ICD_VENDORS=$work/icd/ XDG_CACHE_HOME=$work OCLGRIND_DATA_RACES=1 OCL
 "$nibble" devices | grep -q 'Oclgrind' || { echo "oclgrind is not found as a device" >&2; exit 1; }
 rows=${2:-"matmul_tiled linear_tiled hessian_tiled group_range_integer group_search_integer rtn_integer gptq_block_integer dequant
 quant_error_f64 quant_error_pairs row_dot_pairs hessian_check_f64 hessian_check_pairs abs_mean_pairs chol_inverse_f64 column_order
-hessian_order reverse transpose embed rmsnorm_f64 rmsnorm_pairs logit_stats_f64 rope glu attention_tiled"}
-# Packed products have many cases: each 101st.
+hessian_order reverse transpose hqq_pairs embed rmsnorm_f64 rmsnorm_pairs logit_stats_f64 rope glu attention_tiled"}
+# Packed products have many cases: each 101st. Dense ones and attention are large to emulate: each 7th.
 packed=${3-"qgemm_lanes qgemm_i8_lanes"}
 bad=0
 for row in $rows $packed; do
     every=1
-    case $row in qgemm*) every=101 ;; esac
-    OCLGRIND_LOG=$work/log "$nibble" verify --device opencl --kernel "$row" --every $every -j 1 || bad=1
+    case $row in
+    qgemm*) every=101 ;;
+    matmul* | linear* | hessian_tiled | attention* | hqq*) every=7 ;;
+    esac
+    OCLGRIND_LOG=$work/log "$nibble" verify --device opencl --kernel "$row" --every $every -j 1 --jobs 1 || bad=1
     if [ -s "$work/log" ]; then
         echo "FAILED: $row under oclgrind:"
         head -40 "$work/log"
