@@ -283,7 +283,7 @@ struct nb_descent_block_args {
     size_t ldd;
 };
 
-/* dst's row i := src's row i where after[i] is not below before[i]. */
+/* dst's row i := src's row i where after[i] is not below before[i]. Rows of one float may be after itself. */
 struct nb_keep_rows_args {
     size_t rows, row_bytes;
     nb_mem before, after; /* f32 [rows] */
