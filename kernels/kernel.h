@@ -37,7 +37,8 @@ enum {
     NB_CL_FP16 = 1 << 3,      /* half arithmetic */
     NB_CL_SUBGROUPS = 1 << 4, /* cl_khr_subgroups */
     NB_CL_DOT = 1 << 5,       /* cl_khr_integer_dot_product */
-    NB_CL_SUBGROUP16 = 1 << 6 /* sub-groups of 16, which a kernel can ask for (cl_intel_required_subgroup_size) */
+    NB_CL_SUBGROUP16 = 1 << 6, /* sub-groups of 16, which a kernel can ask for (cl_intel_required_subgroup_size) */
+    NB_CL_BLAST = 1 << 7      /* CLBlast is installed; taken only where tuning has found it faster */
 };
 
 /* Error model: |y - oracle| <= (gamma_K of the accumulator + u_weight) * sum|x||w| + u_out * |y|, with int8 activations

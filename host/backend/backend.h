@@ -73,6 +73,8 @@ typedef struct nb_backend {
     nb_status (*fill)(nb_stream *stream, nb_mem dst, uint8_t value, size_t bytes, nb_err *err);
     /* May this row run on this device? */
     bool (*can_run)(nb_device *device, const nb_kernel *kernel);
+    /* Optional: of the rows that may run, is this one worth taking? Without it each is. */
+    bool (*wants)(nb_device *device, const nb_kernel *kernel);
     nb_status (*launch)(nb_stream *stream, const nb_kernel *kernel, const void *args, nb_err *err);
     /* Optional: measures what can be chosen, takes the fastest from now on, and keeps it in the cache folder for devices
      * that are opened later. Fills at most cap entries and sets *count to the number there is. */

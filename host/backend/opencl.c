@@ -1,7 +1,7 @@
 /* The OpenCL backend: a device is a context on one device, device memory a cl_mem with a byte offset, a stream an in-order
  * queue with profiling. What waits for the device: stream_sync, event_elapsed, close, and transfers to and
  * from the host. */
-#include "host/backend/opencl.h"
+#include "host/backend/opencl_ops.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -319,6 +319,8 @@ static nb_status opencl_event_elapsed(nb_event *from, nb_event *to, double *seco
 }
 
 static void opencl_event_free(nb_event *event) {
+    if (!event)
+        return;
     event->device->api->clReleaseEvent(event->event);
     nb_free(event);
 }
@@ -378,7 +380,15 @@ static nb_status opencl_fill(nb_stream *stream, nb_mem dst, uint8_t value, size_
 /* ---- kernels ---- */
 
 static bool opencl_can_run(nb_device *device, const nb_kernel *kernel) {
-    return (kernel->needs & ~((nb__cl_device *)device)->features) == 0 && nb__cl_op_of(kernel->op) != NULL;
+    unsigned missing = kernel->needs & ~((nb__cl_device *)device)->features;
+    if (missing == NB_CL_BLAST)
+        return nb__cl_blast_found();
+    return missing == 0 && nb__cl_op_of(kernel->op) != NULL;
+}
+
+/* CLBlast is not so much as looked for unless it was found faster. */
+static bool opencl_wants(nb_device *device, const nb_kernel *kernel) {
+    return !(kernel->needs & NB_CL_BLAST) || ((nb__cl_device *)device)->tuning.clblast;
 }
 
 static nb_status opencl_launch(nb_stream *stream, const nb_kernel *kernel, const void *args, nb_err *err) {
@@ -409,6 +419,7 @@ const nb_backend nb__backend_opencl = {
     .copy = opencl_copy,
     .fill = opencl_fill,
     .can_run = opencl_can_run,
+    .wants = opencl_wants,
     .launch = opencl_launch,
     .tune = nb__cl_tune,
     .packer = &nb__packer_opencl,

@@ -4,6 +4,7 @@
 #define NB_BACKEND_OPENCL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "host/backend/backend.h"
 
@@ -77,6 +78,8 @@ enum { NB_CL_MAX_DEVICES = 64 };
 nb_status nb__cl_find(const nb__cl_api *api, nb__cl_place *places, size_t *count, char *why, nb_err *err);
 /* A string of a device, "" where it cannot be had. */
 void nb__cl_device_text(const nb__cl_api *api, cl_device_id device, cl_device_info what, char *out, size_t cap);
+/* The same, whole and as it is; the caller frees it. NULL where it cannot be had. */
+char *nb__cl_device_whole_text(const nb__cl_api *api, cl_device_id device, cl_device_info what);
 void nb__cl_platform_text(const nb__cl_api *api, cl_platform_id platform, cl_platform_info what, char *out, size_t cap);
 /* A number of a device; 0 where it cannot be had. Reads 4- and 8-byte values. */
 size_t nb__cl_device_number(const nb__cl_api *api, cl_device_id device, cl_device_info what);
@@ -94,6 +97,7 @@ typedef struct nb__cl_tuning {
     unsigned wide_items; /* qgemm_wide: work-items of a group */
     unsigned slices;     /* qgemm_lanes: parts of K in a work-group */
     unsigned tile_from;  /* rows of X from which qgemm_tile is taken instead of qgemm_lanes; 0: never */
+    unsigned clblast;    /* dense products by CLBlast: 1, by our own kernels: 0 */
 } nb__cl_tuning;
 
 /* Work-items of qgemm_lanes that share a panel's row of words; a group has `slices` times as many. */
@@ -134,6 +138,7 @@ typedef struct nb__cl_device {
     size_t allocated;
     char *cache_dir; /* NULL: none */
     bool keep_binaries; /* of programs, in cache_dir */
+    atomic_bool blast_failed; /* CLBlast is not tried again */
     nb__cl_tuning tuning;
     nb__cl_program *programs;
     nb__cl_kernel *kernels;

@@ -71,13 +71,14 @@ static nb_status make_key(recipe *r, nb_err *err) {
                                            CL_DEVICE_EXTENSIONS};
     const nb__cl_api *api = r->device->api;
     nb_hash *hash;
-    char text[4096];
+    char text[1024];
     NB_TRY(nb_hash_new(&hash, err));
     nb__cl_platform_text(api, r->device->place.platform, CL_PLATFORM_VERSION, text, sizeof text);
     nb_hash_add_str(hash, text);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        nb__cl_device_text(api, r->device->place.device, parts[i], text, sizeof text);
-        nb_hash_add_str(hash, text);
+        char *whole = nb__cl_device_whole_text(api, r->device->place.device, parts[i]);
+        nb_hash_add_str(hash, whole ? whole : "");
+        nb_free(whole);
     }
     nb_hash_add_str(hash, r->options.data);
     nb_hash_add_str(hash, r->source.data);

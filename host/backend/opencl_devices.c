@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "host/backend/opencl.h"
+#include "host/base/alloc.h"
 #include "host/base/size.h"
 
 enum { MAX_PLATFORMS = 16 };
@@ -19,12 +20,20 @@ static void put_text(char *out, size_t cap, const char *text) {
     out[len - (len > 0 && out[len - 1] == ' ')] = 0;
 }
 
-void nb__cl_device_text(const nb__cl_api *api, cl_device_id device, cl_device_info what, char *out, size_t cap) {
-    char text[4096] = "";
+char *nb__cl_device_whole_text(const nb__cl_api *api, cl_device_id device, cl_device_info what) {
+    char *text;
     size_t bytes = 0;
-    if (api->clGetDeviceInfo(device, what, sizeof text - 1, text, &bytes) != CL_SUCCESS)
+    if (api->clGetDeviceInfo(device, what, 0, NULL, &bytes) != CL_SUCCESS || nb_calloc(bytes + 1, 1, "a text", &text, NULL) != NB_OK)
+        return NULL;
+    if (api->clGetDeviceInfo(device, what, bytes, text, NULL) != CL_SUCCESS)
         text[0] = 0;
-    put_text(out, cap, text);
+    return text;
+}
+
+void nb__cl_device_text(const nb__cl_api *api, cl_device_id device, cl_device_info what, char *out, size_t cap) {
+    char *text = nb__cl_device_whole_text(api, device, what);
+    put_text(out, cap, text ? text : "");
+    nb_free(text);
 }
 
 void nb__cl_platform_text(const nb__cl_api *api, cl_platform_id platform, cl_platform_info what, char *out, size_t cap) {
@@ -98,28 +107,37 @@ static bool has_word(const char *list, const char *word) {
     return false;
 }
 
-unsigned nb__cl_features(const nb__cl_api *api, cl_device_id device) {
-    char extensions[4096];
-    nb__cl_device_text(api, device, CL_DEVICE_EXTENSIONS, extensions, sizeof extensions);
+static unsigned extension_features(const char *extensions) {
     unsigned f = 0;
-    size_t type = nb__cl_device_number(api, device, CL_DEVICE_TYPE);
-    size_t single = nb__cl_device_number(api, device, CL_DEVICE_SINGLE_FP_CONFIG);
-    if (type & CL_DEVICE_TYPE_CPU)
-        f |= NB_CL_CPU;
-    if (has_word(extensions, "cl_khr_fp64") && nb__cl_device_number(api, device, CL_DEVICE_DOUBLE_FP_CONFIG))
+    if (has_word(extensions, "cl_khr_fp64"))
         f |= NB_CL_FP64;
     if (has_word(extensions, "cl_khr_fp16"))
         f |= NB_CL_FP16;
     if (has_word(extensions, "cl_khr_subgroups"))
         f |= NB_CL_SUBGROUPS;
+    if (has_word(extensions, "cl_khr_integer_dot_product"))
+        f |= NB_CL_DOT;
+    if (has_word(extensions, "cl_intel_required_subgroup_size") && has_word(extensions, "cl_intel_subgroups"))
+        f |= NB_CL_SUBGROUP16;
+    return f;
+}
+
+unsigned nb__cl_features(const nb__cl_api *api, cl_device_id device) {
+    char *extensions = nb__cl_device_whole_text(api, device, CL_DEVICE_EXTENSIONS);
+    unsigned f = extensions ? extension_features(extensions) : 0;
+    nb_free(extensions);
+    size_t type = nb__cl_device_number(api, device, CL_DEVICE_TYPE);
+    size_t single = nb__cl_device_number(api, device, CL_DEVICE_SINGLE_FP_CONFIG);
+    if (type & CL_DEVICE_TYPE_CPU)
+        f |= NB_CL_CPU;
+    if (!nb__cl_device_number(api, device, CL_DEVICE_DOUBLE_FP_CONFIG))
+        f &= ~(unsigned)NB_CL_FP64;
     /* These are built as OpenCL C 3.0, where their functions are there without more. */
     char version[128];
     nb__cl_device_text(api, device, CL_DEVICE_VERSION, version, sizeof version);
     bool three = strncmp(version, "OpenCL ", 7) == 0 && version[7] >= '3';
-    if (three && has_word(extensions, "cl_khr_integer_dot_product"))
-        f |= NB_CL_DOT;
-    if (three && has_word(extensions, "cl_intel_required_subgroup_size") && has_word(extensions, "cl_intel_subgroups"))
-        f |= NB_CL_SUBGROUP16;
+    if (!three)
+        f &= ~(unsigned)(NB_CL_DOT | NB_CL_SUBGROUP16);
     if (single & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT)
         f |= NB_CL_DIVIDE;
     return f;

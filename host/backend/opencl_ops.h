@@ -19,6 +19,16 @@ static inline size_t nb__cl_row_items(const nb_kernel *row) {
     return row->needs & NB_CL_CPU ? 1 : 64;
 }
 enum { NB_CL_WIDE = 8 };
+
+/* ---- opencl_blast.c ---- */
+
+/* Is CLBlast installed? It is loaded when this is first asked. */
+bool nb__cl_blast_found(void);
+/* matmul by CLBlast; what it does not do, by the device's own row. */
+nb_status nb__cl_blast_matmul(nb_stream *stream, const struct nb_matmul_args *a, nb_err *err);
+/* Times a product both ways: is CLBlast, where it is installed, right and faster? */
+nb_status nb__cl_blast_tune(nb_stream *stream, unsigned *take, nb_err *err);
+
 /* A stored type for kernels/opencl/weight_types.cl: a compiler option (or NULL) and its number there. */
 nb_status nb__cl_weight_type(nb_dtype type, const char **define, unsigned *number, nb_err *err);
 

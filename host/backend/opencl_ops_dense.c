@@ -35,6 +35,8 @@ static nb__cl_grid tiled_grid(size_t m, size_t n) {
 
 nb_status nb__cl_matmul(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
     const struct nb_matmul_args *a = args;
+    if (row->needs & NB_CL_BLAST)
+        return nb__cl_blast_matmul(stream, a, err);
     if (!is_wide(row))
         return NB_CL_RUN(stream, row, err, ("matmul_tiled", NULL, tiled_grid(a->m, a->n)), NB_CL_U32(a->m), NB_CL_U32(a->n),
                          NB_CL_U32(a->k), NB_CL_MEM(a->a), NB_CL_U32(a->lda), NB_CL_U32(a->trans_a), NB_CL_MEM(a->b),

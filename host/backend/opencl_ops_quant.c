@@ -31,7 +31,7 @@ nb_status nb__cl_group_search(nb_stream *stream, const nb_kernel *row, const voi
                      NB_CL_U32(a->k), NB_CL_MEM(a->w), NB_CL_U32(a->ldw), NB_CL_MEM(turned), NB_CL_U32(padded)));
     return NB_CL_RUN(stream, row, err, ("group_search", NULL, groups_grid(row, a->n, a->k, a->group)), NB_CL_U32(a->n),
                      NB_CL_U32(a->k), NB_CL_U32(a->group), NB_CL_MEM(turned), NB_CL_U32(padded), NB_CL_MEM(a->h),
-                     NB_CL_U32(a->ldh), NB_CL_U32(a->bits), NB_CL_U32(a->symmetric), NB_CL_U32(a->scale_type),
+                     NB_CL_U32(a->ldh), NB_CL_U32(a->bits), NB_CL_U32(a->symmetric), NB_CL_U32(a->either_sign), NB_CL_U32(a->scale_type),
                      NB_CL_MEM(a->scales), NB_CL_MEM(a->zeros));
 }
 
@@ -47,6 +47,15 @@ nb_status nb__cl_dequant(nb_stream *stream, const nb_kernel *row, const void *ar
     return NB_CL_RUN(stream, row, err, ("dequant", NULL, nb__cl_over(a->n, a->k)), NB_CL_U32(a->k), NB_CL_U32(a->group),
                      NB_CL_MEM(a->codes), NB_CL_MEM(a->scales), NB_CL_MEM(a->zeros), NB_CL_MEM(a->g_idx), NB_CL_MEM(a->w),
                      NB_CL_U32(a->ldw));
+}
+
+nb_status nb__cl_hqq(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
+    const struct nb_hqq_args *a = args;
+    size_t items = nb__cl_row_items(row);
+    return NB_CL_RUN(stream, row, err, ("hqq", NULL, NB_CL_GRID2(nb_ceil_div(a->k, a->group), a->n, items, 1)), NB_CL_U32(a->k),
+                     NB_CL_U32(a->group), NB_CL_MEM(a->w), NB_CL_U32(a->ldw), NB_CL_U32(a->bits), NB_CL_U32(a->iterations),
+                     NB_CL_U32(a->float_zeros), NB_CL_U32(a->scale_type), NB_CL_MEM(a->codes), NB_CL_MEM(a->scales),
+                     NB_CL_MEM(a->zeros), NB_CL_LOCAL(items * NB_CL_WIDE));
 }
 
 nb_status nb__cl_quant_error(nb_stream *stream, const nb_kernel *row, const void *args, nb_err *err) {
@@ -143,7 +152,7 @@ nb_status nb__cl_gptq_block(nb_stream *stream, const nb_kernel *row, const void 
     return NB_CL_RUN(stream, row, err, ("gptq_block", NULL, NB_CL_GRID1(nb_ceil_div(tasks, items), items)), NB_CL_U32(a->n),
                      NB_CL_U32(a->k), NB_CL_U32(a->groups), NB_CL_U32(a->first), NB_CL_U32(a->cols), NB_CL_MEM(a->wt),
                      NB_CL_U32(a->ldw), NB_CL_MEM(a->u), NB_CL_U32(a->ldu), NB_CL_MEM(a->group_of), NB_CL_MEM(a->h),
-                     NB_CL_U32(a->ldh), NB_CL_MEM(a->perm), NB_CL_U32(a->static_params), NB_CL_U32(a->symmetric),
+                     NB_CL_U32(a->ldh), NB_CL_MEM(a->perm), NB_CL_U32(a->static_params), NB_CL_U32(a->symmetric), NB_CL_U32(a->either_sign),
                      NB_CL_U32(a->bits), NB_CL_U32(a->scale_type), NB_CL_MEM(a->scales), NB_CL_MEM(a->zeros), NB_CL_MEM(a->codes),
                      NB_CL_MEM(a->err), NB_CL_U32(a->lderr), NB_CL_MEM(a->loss), NB_CL_MEM(room));
 }

@@ -17,7 +17,7 @@ typedef struct run {
     nb__cl_tuning tuning;
     nb__qlayout l;
     size_t row0, rows, mr, row_panels; /* of this pass */
-    bool i8, wide;
+    bool i8, wide, half; /* half: X is f16 and stays so */
     nb_mem x, steps, sums; /* as prepared */
     char defines[128];
 } run;
@@ -71,20 +71,24 @@ static unsigned form_number(const nb_qweight *w) {
     return w->offsets ? 2 : w->symmetric ? 0 : 1;
 }
 
-/* X itself serves where it is one row of floats in the packed order. */
+/* X itself serves where it is one row of what the kernel reads, in the packed order. */
 static bool is_direct(const run *r) {
     const struct nb_qgemm_args *a = r->a;
-    return !r->i8 && r->rows == 1 && a->x_type == NB_F32 && !a->w.act_order && r->l.kp == a->w.k;
+    return !r->i8 && r->rows == 1 && (a->x_type == NB_F32 || r->half) && !a->w.act_order && r->l.kp == a->w.k;
 }
 
 #define WEIGHT_SHAPE(r)                                                                                                \
     NB_CL_U32((r)->l.group_blocks *(r)->l.block), NB_CL_U32((r)->l.block), NB_CL_U32((r)->l.kp)
 
+static const char *prepare_defines(const run *r) {
+    return r->i8 ? "-DBITS=0 -DI8=1" : r->half ? "-DBITS=0 -DI8=0 -DX_HALF=1" : "-DBITS=0 -DI8=0";
+}
+
 static nb_status prepare(run *r, nb_err *err) {
     const struct nb_qgemm_args *a = r->a;
     const nb_qweight *w = &a->w;
     if (is_direct(r)) {
-        r->x = nb_mem_at(a->x, r->row0 * a->ldx * sizeof(float));
+        r->x = nb_mem_at(a->x, r->row0 * a->ldx * (r->half ? 2 : sizeof(float)));
         return NB_OK;
     }
     nb__cl_grid grid = r->i8 ? NB_CL_GRID2(nb_ceil_div(r->l.blocks, BLOCK_ITEMS), r->row_panels * r->mr, BLOCK_ITEMS, 1)
@@ -93,7 +97,7 @@ static nb_status prepare(run *r, nb_err *err) {
                                NB_CL_U32(w->act_order), NB_CL_U32(w->k), NB_CL_U32(w->group), WEIGHT_SHAPE(r),
                                NB_CL_U32(r->row0), NB_CL_U32(r->rows), NB_CL_MEM(r->x), NB_CL_MEM(r->steps),
                                NB_CL_MEM(r->sums)};
-    const nb__cl_call call = {entry_of(prepare_names, r->mr), r->i8 ? "-DBITS=0 -DI8=1" : "-DBITS=0 -DI8=0", grid};
+    const nb__cl_call call = {entry_of(prepare_names, r->mr), prepare_defines(r), grid};
     return nb__cl_run(r->stream, r->row, &call, args, sizeof args / sizeof *args, err);
 }
 
@@ -154,7 +158,8 @@ static nb_status multiply(const run *r, nb_err *err) {
 static nb_status run_pass(run *r, nb_err *err) {
     r->mr = rows_per_panel(r->rows, r->i8);
     r->row_panels = nb_ceil_div(r->rows, r->mr);
-    snprintf(r->defines, sizeof r->defines, "-DBITS=%u -DI8=%d -DSLICES=%u", r->a->w.bits, r->i8, r->tuning.slices);
+    snprintf(r->defines, sizeof r->defines, "-DBITS=%u -DI8=%d -DSLICES=%u%s", r->a->w.bits, r->i8, r->tuning.slices,
+             r->half ? " -DX_HALF=1" : "");
     NB_TRY(prepare(r, err));
     return multiply(r, err);
 }
@@ -162,6 +167,7 @@ static nb_status run_pass(run *r, nb_err *err) {
 static nb_status qgemm(nb_stream *stream, const nb_kernel *row, const struct nb_qgemm_args *a, bool i8, nb_err *err) {
     run r = {.stream = stream, .row = row, .a = a, .i8 = i8, .wide = row->needs & NB_CL_CPU};
     work_sizes s;
+    r.half = row->needs & NB_CL_FP16 && a->x_type == NB_F16 && !i8;
     r.tuning = nb__cl_tuning_now(nb__cl_device_of(stream));
     if (a->m == 0 || a->w.n == 0)
         return NB_OK;

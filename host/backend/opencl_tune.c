@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include <nibble/version.h>
-#include "host/backend/opencl.h"
+#include "host/backend/opencl_ops.h"
 #include "host/backend/packed.h"
 #include "host/base/alloc.h"
 #include "host/base/file.h"
@@ -59,11 +59,12 @@ static nb_status tuning_path(const nb__cl_device *d, char **out, nb_err *err) {
 }
 
 static void body_text(const nb__cl_tuning *t, char out[256]) {
-    snprintf(out, 256, "nibble opencl tuning 1\nwide_items %u\nslices %u\ntile_from %u\n", t->wide_items, t->slices, t->tile_from);
+    snprintf(out, 256, "nibble opencl tuning 2\nwide_items %u\nslices %u\ntile_from %u\nclblast %u\n", t->wide_items, t->slices,
+             t->tile_from, t->clblast);
 }
 
 static bool is_valid(const nb__cl_device *d, const nb__cl_tuning *t) {
-    return t->wide_items >= 1 && t->wide_items <= 64 && t->slices >= 1 && t->slices <= 16 && (t->tile_from == 0 || d->max_group >= TILE_ITEMS) &&
+    return t->clblast <= 1 && t->wide_items >= 1 && t->wide_items <= 64 && t->slices >= 1 && t->slices <= 16 && (t->tile_from == 0 || d->max_group >= TILE_ITEMS) &&
            NB_CL_PANEL_ITEMS * t->slices <= d->max_group && (t->tile_from == 0 || (t->tile_from > 8 && t->tile_from <= 4096));
 }
 
@@ -75,8 +76,9 @@ void nb__cl_tuning_load(nb__cl_device *d) {
         return;
     if (nb_path_exists(path) && nb_file_read(path, MAX_FILE, &text, &size, NULL) == NB_OK) {
         /* What was read must give the same text again, with the same sum behind it: nothing else is taken. */
-        if (sscanf(text, "nibble opencl tuning 1\nwide_items %9u\nslices %9u\ntile_from %9u\n", &t.wide_items, &t.slices, &t.tile_from) == 3 &&
-            is_valid(d, &t)) {
+        int members = sscanf(text, "nibble opencl tuning 2\nwide_items %9u\nslices %9u\ntile_from %9u\nclblast %9u\n", &t.wide_items,
+                             &t.slices, &t.tile_from, &t.clblast);
+        if (members == 4 && is_valid(d, &t)) {
             body_text(&t, body);
             nb_hash_once(body, strlen(body), sum);
             if (nb_starts_with(text, body) && !strncmp(text + strlen(body), sum, strlen(sum)))
@@ -219,6 +221,8 @@ nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *coun
     nb_status status = bench_new(&b, err);
     if (status == NB_OK)
         status = search(&b, &t, err);
+    if (status == NB_OK)
+        status = nb__cl_blast_tune(stream, &t.clblast, err);
     nb_sync(stream, NULL);
     bench_free(&b);
     set_tuning(b.d, status == NB_OK ? &t : &before);
@@ -226,7 +230,7 @@ nb_status nb__cl_tune(nb_stream *stream, nb_tuned *out, size_t cap, size_t *coun
         status = tuning_save(b.d, &t, err);
     if (status != NB_OK)
         return status;
-    const nb_tuned all[] = {{"wide_items", t.wide_items}, {"slices", t.slices}, {"tile_from", t.tile_from}};
+    const nb_tuned all[] = {{"wide_items", t.wide_items}, {"slices", t.slices}, {"tile_from", t.tile_from}, {"clblast", t.clblast}};
     *count = sizeof all / sizeof *all;
     for (size_t i = 0; i < *count && i < cap; i++)
         out[i] = all[i];

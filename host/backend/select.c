@@ -68,7 +68,7 @@ static void choose_rows(nb_device *device, const char *filter) {
     for (size_t i = 0; i < count; i++) {
         const nb_kernel *row = &rows[i];
         if (!device->chosen[row->op] && row->backend == device->backend->id && !filtered(filter, row->name) &&
-            device->backend->can_run(device, row))
+            (!device->backend->wants || device->backend->wants(device, row)) && device->backend->can_run(device, row))
             device->chosen[row->op] = row;
     }
 }

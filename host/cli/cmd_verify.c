@@ -86,6 +86,11 @@ static nb_status verify_row(const options *o, nb_stream *stream, size_t index, n
     const nb_kernel *row = kernel_at(index);
     nb_device *device = stream->device;
     *f = (nb_row_found){.row = index};
+    if (!o->full && device->backend->wants && !device->backend->wants(device, row)) {
+        f->result = NB_ROW_SKIPPED;
+        snprintf(f->why, sizeof f->why, "tuning has not chosen it here; --full checks it all the same");
+        return NB_OK;
+    }
     if (!device->backend->can_run(device, row)) {
         f->result = NB_ROW_SKIPPED;
         snprintf(f->why, sizeof f->why, "this device cannot run it");

@@ -309,7 +309,8 @@ static void near_ties(nb_case *c, const struct nb_gptq_block_args *a, float *wt,
         wt[a->first * a->ldw + i] = ((float)nb_random_below(&c->random, 1u << a->bits) - 4.5f) * scales[i * a->groups + group];
 }
 
-/* Forms: by range; static; searched; symmetric by range; symmetric and searched; by range of weights with huge ones. */
+/* Forms: by range; static; searched; symmetric by range; symmetric and searched, every other one with scales of either sign; by range of
+ * weights with huge ones. */
 static nb_status make_gptq_block(nb_case *c, size_t index, nb_err *err) {
     static const unsigned widths[] = {4, 3, 8, 2, 4};
     static const nb_dtype types[] = {NB_F16, NB_BF16, NB_F32};
@@ -321,6 +322,7 @@ static nb_status make_gptq_block(nb_case *c, size_t index, nb_err *err) {
     a->groups = nb_ceil_div(d.k, d.group);
     a->symmetric = form == 3 || form == 4;
     a->static_params = form == 1;
+    a->either_sign = form == 4 && index / GPTQ_FORMS % 2;
     a->scale_type = types[index % 3];
     a->ldw = d.n + index % 2, a->ldu = d.k + index % 3, a->ldh = d.k + index % 5, a->lderr = d.n + index % 4;
     snprintf(c->text, sizeof c->text, "n %zu k %zu, positions %zu to %zu, group %zu, %u bits, form %zu", d.n, d.k, d.first,
@@ -355,6 +357,9 @@ static void gptq_block_no_search(nb_any_args *a) {
 static void gptq_block_symmetric(nb_any_args *a) {
     a->gptq_block.symmetric = !a->gptq_block.symmetric;
 }
+static void gptq_block_sign(nb_any_args *a) {
+    a->gptq_block.either_sign = false;
+}
 static void gptq_block_ldu(nb_any_args *a) {
     a->gptq_block.ldu -= a->gptq_block.ldu > 1;
 }
@@ -369,6 +374,6 @@ const nb_check nb_check_gptq_block = {
     .oracle = oracle_gptq_block,
     FAULTS({"without the last position", gptq_block_last_cols}, {"a bit too few", gptq_block_bits},
            {"standing parameters taken or not", gptq_block_static}, {"without the search", gptq_block_no_search},
-           {"symmetric exchanged", gptq_block_symmetric}, {"rows of U one element early", gptq_block_ldu},
+           {"symmetric exchanged", gptq_block_symmetric}, {"scales of one sign", gptq_block_sign}, {"rows of U one element early", gptq_block_ldu},
            {"another type of scales", gptq_block_type}),
 };

@@ -146,6 +146,7 @@ static nb_status make_group_search(nb_case *c, size_t index, nb_err *err) {
     dims d = shapes[index / FILLINGS];
     *a = (struct nb_group_search_args){.n = d.n, .k = d.k, .group = d.group, .ldw = d.k + index % 3, .bits = d.bits};
     a->symmetric = symmetric(index);
+    a->either_sign = a->symmetric && index % 2;
     a->scale_type = scale_type(index);
     a->ldh = d.k + index % 2;
     NB_TRY(add_weights(c, index, d, &a->w, a->ldw, NULL, err));
@@ -164,6 +165,9 @@ GROUP_OF(group_search)
 static void group_search_symmetric(nb_any_args *a) {
     a->group_search.symmetric = !a->group_search.symmetric;
 }
+static void group_search_sign(nb_any_args *a) {
+    a->group_search.either_sign = false;
+}
 static void group_search_no_h(nb_any_args *a) {
     a->group_search.h = (nb_mem){0};
 }
@@ -179,7 +183,7 @@ const nb_check nb_check_group_search = {
     .make = make_group_search,
     .oracle = oracle_group_search,
     FAULTS({"without the last row", group_search_last_n}, {"groups of another size", group_search_group},
-           {"symmetric exchanged", group_search_symmetric}, {"without H", group_search_no_h},
+           {"symmetric exchanged", group_search_symmetric}, {"scales of one sign", group_search_sign}, {"without H", group_search_no_h},
            {"beside the diagonal of H", group_search_next_h}, {"a bit too few", group_search_bits}),
 };
 

@@ -1,5 +1,5 @@
 /* What OpenCL kernels share: arguments, vectors of lanes, wide sums, correctly rounded division. Stands before each
- * operation's source, after layout.h. Nothing is contracted; where a fused multiply-add is wanted, it is written. */
+ * operation's source, after layout.h. Nothing is contracted but in files of products, which say so. */
 #pragma OPENCL FP_CONTRACT OFF
 #if NB_CL_FP64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
@@ -10,9 +10,6 @@
 #define AT(type, name) ((global type *)(name##_base + name##_at))
 #define HAS(name) (name##_base != 0)
 
-/* Multiplies and adds, fused where that is fast; for sums whose order is free. */
-#ifdef FP_FAST_FMAF
-#define MAD(a, b, c) fma(a, b, c)
-#else
+/* Multiplies and adds, for sums whose order is free: fused where the compiler finds that fast, after FP_CONTRACT ON, which files
+ * of products say (drivers do not name a fast fma as they should, and one that is not fast is made of integers). */
 #define MAD(a, b, c) ((a) * (b) + (c))
-#endif

@@ -34,7 +34,7 @@ inline void range_params(Source s, uint count, uint bits, uint symmetric, uint t
 }
 
 kernel void gptq_block(uint n, uint k, uint groups, uint first, uint cols, BUF(wt), uint ldw, BUF(u), uint ldu, BUF(group_of),
-                       BUF(h), uint ldh, BUF(perm), uint static_params, uint symmetric, uint bits, uint type, BUF(scales),
+                       BUF(h), uint ldh, BUF(perm), uint static_params, uint symmetric, uint either_sign, uint bits, uint type, BUF(scales),
                        BUF(zeros), BUF(codes), BUF(err), uint lderr, BUF(loss), BUF(room)) {
     uint i0 = get_global_id(0) * LANES;
     if (i0 >= n)
@@ -59,7 +59,7 @@ kernel void gptq_block(uint n, uint k, uint groups, uint first, uint cols, BUF(w
             Source s = {tile + (ulong)c * stride, wt + (ulong)c * ldw, stride, cols - c, lanes, ldw,
                         HAS(h) ? AT(float, h) : 0, ldh + 1ul, HAS(h) ? AT(uint, perm) + p : 0};
             if (HAS(h))
-                search_params(s, end - p, bits, symmetric, type, &scale, &zero);
+                search_params(s, end - p, bits, symmetric, either_sign, type, &scale, &zero);
             else
                 range_params(s, end - p, bits, symmetric, type, &scale, &zero);
             lanes_scatter(scale, AT(float, scales) + params, groups, lanes);

@@ -26,7 +26,7 @@ kernel void group_search_turn(uint n, uint k, BUF(w), uint ldw, BUF(out), uint p
 
 /* Dimension 0: groups; 1: LANES rows. */
 kernel void group_search(uint n, uint k, uint group, BUF(turned), uint padded, BUF(h), uint ldh, uint bits, uint symmetric,
-                         uint type, BUF(scales), BUF(zeros)) {
+                         uint either_sign, uint type, BUF(scales), BUF(zeros)) {
     uint groups = (k - 1) / group + 1, g = get_global_id(0), i0 = get_global_id(1) * LANES;
     if (g >= groups)
         return;
@@ -34,7 +34,7 @@ kernel void group_search(uint n, uint k, uint group, BUF(turned), uint padded, B
     Source s = {AT(float, turned) + (ulong)first * padded + i0, padded, HAS(h) ? AT(float, h) + (ulong)first * (ldh + 1ul) : 0,
                 ldh + 1ul};
     V scale, zero;
-    search_params(s, min(group, k - first), bits, symmetric, type, &scale, &zero);
+    search_params(s, min(group, k - first), bits, symmetric, either_sign, type, &scale, &zero);
     ulong at = (ulong)i0 * groups + g;
     lanes_scatter(scale, AT(float, scales) + at, groups, lanes);
     lanes_scatter(zero, AT(float, zeros) + at, groups, lanes);

@@ -1,5 +1,6 @@
 /* The tile of products on GPUs: a work-group of 16 x 16 makes 64 x 64 of C, 4 x 4 a work-item, by tiles of 16 columns in local
  * memory. The file that includes this defines LOAD_A(i, kk) and LOAD_B(kk, j), which are called inside the matrices only. */
+#pragma OPENCL FP_CONTRACT ON
 #define SIDE 64
 #define STEP 16
 #define EACH 4

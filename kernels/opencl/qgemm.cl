@@ -6,6 +6,7 @@
  *   BITS   2, 3, 4, 8; or 0: the kernels that prepare activations, which are the same for all widths
  *   SLICES qgemm_lanes: parts into which a work-group cuts K
  *   I8     1: activations are rounded to 8 bits
+ *   X_HALF 1: activations are f16 and stay so until they are multiplied (rows that need NB_CL_FP16)
  * and by what the row needs: NB_CL_CPU gives qgemm_wide, else qgemm_lanes and qgemm_tile; with NB_CL_DOT the device multiplies
  * bytes; with NB_CL_SUBGROUP16 a panel's 16 rows are a sub-group, which shares what it reads of X.
  *
@@ -13,9 +14,17 @@
  * program once for each: drivers spend most of a build on what does not depend on a program's size.
  *
  * Arithmetic is f32. Sums of 8-bit blocks are exact: integers, or floats below 2^24 (255 * 127 * 32 is 2^20). */
-#pragma OPENCL FP_CONTRACT ON /* compilers that do not name a fast fma contract to one all the same */
-#undef MAD
-#define MAD(a, b, c) ((a) * (b) + (c))
+#pragma OPENCL FP_CONTRACT ON
+
+#ifndef X_HALF
+#define X_HALF 0
+#endif
+#if NB_CL_FP16 && X_HALF
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+typedef half x_float;
+#else
+typedef float x_float;
+#endif
 
 #if I8
 #define FLUSH block /* columns after which sums take their step and scale */

@@ -13,9 +13,9 @@ kernel void NAME(qgemm_prepare)(PREPARE_ARGS) {
     uint p = get_global_id(0), panel = get_global_id(1);
     if (p >= kp)
         return;
-    global float *to = AT(float, out) + ((ulong)panel * kp + p) * MR;
+    global x_float *to = AT(x_float, out) + ((ulong)panel * kp + p) * MR;
     for (uint r = 0; r < MR; r++)
-        to[r] = packed_value(AT(const uchar, x), ldx, x_type, AT(const uint, map), act_order, k, group, span, row0,
+        to[r] = (x_float)packed_value(AT(const uchar, x), ldx, x_type, AT(const uint, map), act_order, k, group, span, row0,
                              rows, panel * MR + r, p);
 }
 #else
@@ -211,7 +211,7 @@ LANES_KERNEL void NAME(qgemm_lanes)(PRODUCT_ARGS) {
             for (uint i = 0; i < WORDS; i++)
                 v.at[i] = p[i * PANEL];
 #if !I8
-            global const float *xs = AT(const float, x) + ((ulong)row_panel * kp + col) * MR;
+            global const x_float *xs = AT(const x_float, x) + ((ulong)row_panel * kp + col) * MR;
 #if NB_CL_SUBGROUP16
             float held[HELD];
             for (uint i = 0; i < HELD; i++)
@@ -304,7 +304,7 @@ kernel void qgemm_tile(PRODUCT_ARGS) {
             ws[(unit * 4 + b) * TILE + w_row] = MAD((float)(four >> 8 * b & 0xffu) - zero, scale, offset);
         float4 some = 0.0f;
         if (x_panel < row_panels)
-            some = vload4(0, AT(const float, x) + ((ulong)x_panel * kp + col + t / 16) * MR + t % 2 * 4);
+            some = convert_float4(vload4(0, AT(const x_float, x) + ((ulong)x_panel * kp + col + t / 16) * MR + t % 2 * 4));
         vstore4(some, 0, xs + t / 16 * TILE + t % 16 * 4);
         barrier(CLK_LOCAL_MEM_FENCE);
         for (uint kk = 0; kk < DEPTH; kk++) {

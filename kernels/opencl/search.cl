@@ -43,7 +43,8 @@ inline V clamp_zero(V z, float top) {
     return z > 0.0f ? v : (V)(0.0f); /* -0 and NaN become 0 */
 }
 
-inline void search_params(SOURCE s, uint count, uint bits, uint symmetric, uint type, V *scale, V *zero) {
+inline void search_params(SOURCE s, uint count, uint bits, uint symmetric, uint either_sign, uint type, V *scale,
+                          V *zero) {
     V low = (V)(0.0f), high = (V)(0.0f), best, error[4], zeros[4];
     float top = (float)((1u << bits) - 1u), middle = (float)(1u << (bits - 1));
     for (uint j = 0; j < count; j++) {
@@ -54,9 +55,10 @@ inline void search_params(SOURCE s, uint count, uint bits, uint symmetric, uint 
     grid_params(low, high, bits, symmetric, type, scale, zero);
     search_errors(s, count, *scale, zero, 1, top, &best);
     V a = -low > high ? -low : high, range = high - low;
-    for (int i = 0; symmetric && i < 36; i++) {
-        V part = grid_div((V)((float)(232 - 3 * i)), (V)(200.0f)), z = (V)(middle);
+    for (int i = 0; symmetric && i < (either_sign ? 72 : 36); i++) {
+        V part = grid_div((V)((float)(232 - 3 * (i % 36))), (V)(200.0f)), z = (V)(middle);
         V try = grid_round_scale(grid_div(part * a, z), type);
+        try = i < 36 ? try : -try;
         search_errors(s, count, try, &z, 1, top, error);
         keep_less(&best, scale, zero, try, z, error[0]);
     }

@@ -11,6 +11,7 @@ inline wide wide_mul(wide a, wide b) { return a * b; }
 inline wide wide_div(wide a, wide b) { return a / b; }
 inline wide wide_sqrt(wide a) { return sqrt(a); }
 inline bool wide_positive(wide a) { return a > 0.0 && !isinf(a); }
+inline bool wide_less(wide a, wide b) { return a < b; }
 #else
 typedef float2 wide; /* x: the nearest float, y: the rest */
 #define WIDE_ZERO ((float2)(0.0f))
@@ -53,6 +54,7 @@ inline wide wide_sqrt(wide a) {
     return quick_sum(root, r.x / (2.0f * root));
 }
 inline bool wide_positive(wide a) { return a.x > 0.0f && !isinf(a.x); }
+inline bool wide_less(wide a, wide b) { return a.x < b.x || (a.x == b.x && a.y < b.y); }
 #endif
 
 /* Adds what the items of a work-group (a power of two of them) hold; all get the sum. `room` has a place for each. */

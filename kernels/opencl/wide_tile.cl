@@ -1,5 +1,6 @@
 /* The register tile of products on processors: TILE_M rows by 32 columns of C in vectors of 16 floats, one work-item a tile.
  * The right operand is packed before: panels of 32 columns, [k][32], zeros past the last column. */
+#pragma OPENCL FP_CONTRACT ON
 #ifndef TILE_M
 #define TILE_M 8
 #endif

@@ -35,15 +35,15 @@ static void fill(void) {
     }
 }
 
-static const nb_quantizer *gptq(void) {
+static const nb_quantizer *method(const char *name) {
     for (const nb_quantizer *const *q = nb_quantizers; *q; q++)
-        if (!strcmp((*q)->name, "gptq"))
+        if (!strcmp((*q)->name, name))
             return *q;
     return NULL;
 }
 
 /* One solve on a device, whose own Hessian it uses. False where there is no such device. */
-static bool solve(const char *name, const char *filter, const nb_quant_options *o, nb_qtensor *q, double *loss) {
+static bool solve(const char *how, const char *name, const char *filter, const nb_quant_options *o, nb_qtensor *q, double *loss) {
     nb_err err = {0};
     nb_device_options options = {.threads = 2, .kernel_filter = filter};
     nb_device *device;
@@ -62,7 +62,7 @@ static bool solve(const char *name, const char *filter, const nb_quant_options *
     OK(nb_launch(stream, NB_OP_hessian, &ha, &err));
     nb_quant_stats stats = {.hessian = h, .rows = ROWS};
     nb_quant_report report;
-    OK(gptq()->run(stream, w, N, K, &stats, o, q, &report, &err));
+    OK(method(how)->run(stream, w, N, K, &stats, o, q, &report, &err));
     *loss = report.loss;
     nb_release(device, &x);
     nb_release(device, &w);
@@ -85,9 +85,9 @@ static void compare(const char *filter) {
         o.bits = i == 5 ? 3 : 4;
         o.descent = i == 6 ? 2 : 0; /* coordinate descent at the end */
         o.scales = i % 3 ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;
-        if (!solve("opencl", filter, &o, &cl, &cl_loss))
+        if (!solve("gptq", "opencl", filter, &o, &cl, &cl_loss))
             cr_skip("no OpenCL device");
-        cr_assert(solve("cpu", NULL, &o, &cpu, &cpu_loss));
+        cr_assert(solve("gptq", "cpu", NULL, &o, &cpu, &cpu_loss));
         size_t other = 0;
         for (size_t j = 0; j < N * K; j++)
             other += cpu.codes[j] != cl.codes[j];
@@ -106,4 +106,37 @@ Test(opencl_agree, codes_of_gptq) {
 /* The path of devices that are no processors, have no doubles, and do not divide exactly. */
 Test(opencl_agree, codes_of_gptq_on_the_least_device) {
     compare("*_wide,*_lanes,*_lanes_integer,*_item,*_f64,*_blocks,gptq_block,group_search,group_range,rtn");
+}
+
+/* HQQ: elements are the same f32 values (no error here is past 0.17, from where the shrinkage takes a power), sums of 64 of them
+ * are f64 or pairs in another order. A zero point below 16 may then be its neighbour in f32, 2^-20 away, and no code follows it. */
+static void compare_hqq(const char *filter) {
+    fill();
+    for (int i = 0; i < 4; i++) {
+        nb_quant_options o = nb_quant_defaults(K);
+        nb_qtensor cpu, cl;
+        double loss;
+        o.group_size = 64;
+        o.symmetric = false;
+        o.float_zeros = i & 1;
+        o.bits = i & 2 ? 3 : 4;
+        if (!solve("hqq", "opencl", filter, &o, &cl, &loss))
+            cr_skip("no OpenCL device");
+        cr_assert(solve("hqq", "cpu", NULL, &o, &cpu, &loss));
+        cr_expect(!memcmp(cpu.codes, cl.codes, N * K), "case %d: codes", i);
+        cr_expect(!memcmp(cpu.scales, cl.scales, N * cl.groups * sizeof(float)), "case %d: scales", i);
+        for (size_t g = 0; g < N * cl.groups; g++)
+            cr_expect_lt(fabsf(cpu.zeros[g] - cl.zeros[g]), 1e-5f, "case %d, group %zu: %.9g, %.9g", i, g, (double)cpu.zeros[g],
+                         (double)cl.zeros[g]);
+        nb_qtensor_free(&cpu);
+        nb_qtensor_free(&cl);
+    }
+}
+
+Test(opencl_agree, codes_of_hqq) {
+    compare_hqq(NULL);
+}
+
+Test(opencl_agree, codes_of_hqq_on_the_least_device) {
+    compare_hqq("hqq_item,hqq_f64");
 }

@@ -97,6 +97,7 @@ Test(opencl, kernels_run_in_order_and_streams_wait) {
     cr_expect(seconds > 0.0 && seconds < 60.0, "%g s", seconds);
     device->backend->event_free(from);
     device->backend->event_free(to);
+    device->backend->event_free(NULL);
     nb_release(device, &x);
     nb_release(device, &y);
     nb_stream_free(first);

@@ -23,7 +23,7 @@ static nb_device *open_or_skip(const char *cache) {
 
 /* Does the device take anything from its file? */
 static bool takes(nb__cl_device *d) {
-    d->tuning = (nb__cl_tuning){77, 77, 77};
+    d->tuning = (nb__cl_tuning){77, 77, 77, 77};
     nb__cl_tuning_load(d);
     return d->tuning.wide_items != 77 || d->tuning.slices != 77 || d->tuning.tile_from != 77;
 }
