@@ -80,7 +80,7 @@ struct nb_group_range_args {
  * group's columns, c = clamp(round(w (1 / scale)), -zero, 2^bits - 1 - zero), every operation rounded, sums in rising j:
  *   the pair of group_range;
  *   symmetric: scale = (232 - 3 i) / 200 a / 2^(bits-1), i = 0..35, the same zero; and where `either_sign` these scales negated,
- *   so that the side of zero with one code more may be either (CPU and OpenCL rows; CUDA takes none yet, and is not asked to);
+ *   so that the side of zero with one code more may be either;
  *   else: scale = p (max - min) / (2^bits - 1), p = (52 - i) / 50, i = 0..25; with each, z = round(-(p min) / scale),
  *     z - 1, z + 1, and round(-(min + (1 - p) / 2 (max - min)) / scale), clamped to the codes.
  * min and max include 0. Scales are rounded to scale_type before they are used. h_j = H[j][j], or 1 where h is absent. */
@@ -283,7 +283,7 @@ struct nb_descent_block_args {
     size_t ldd;
 };
 
-/* dst's row i := src's row i where after[i] is not below before[i]. */
+/* dst's row i := src's row i where after[i] is not below before[i]. Rows of one float may be after itself. */
 struct nb_keep_rows_args {
     size_t rows, row_bytes;
     nb_mem before, after; /* f32 [rows] */

@@ -48,7 +48,7 @@ nb_status nb__cuda_group_search_cuda(nb_stream *stream, const struct nb_group_se
     nb_cu_groups p = {.w = nb__cuda_at(a->w), .h = nb__cuda_at(a->h), .scales = nb__cuda_at(a->scales), .zeros = nb__cuda_at(a->zeros),
                       .ldw = a->ldw, .ldh = a->ldh, .n = (unsigned)a->n, .k = (unsigned)a->k,
                       .group = (unsigned)nb_min(a->group, a->k), .groups = (unsigned)nb_ceil_div(a->k, a->group), .bits = a->bits,
-                      .symmetric = a->symmetric, .scale_type = (unsigned)a->scale_type};
+                      .symmetric = a->symmetric, .either_sign = a->either_sign, .scale_type = (unsigned)a->scale_type};
     return run_groups(stream, "group_search_cuda", &p, err);
 }
 
@@ -194,7 +194,7 @@ nb_status nb__cuda_gptq_block_cuda(nb_stream *stream, const struct nb_gptq_block
                     .codes = nb__cuda_at(a->codes), .err = nb__cuda_at(a->err), .loss = nb__cuda_at(a->loss), .ldw = a->ldw,
                     .ldu = a->ldu, .ldh = a->ldh, .lderr = a->lderr, .n = (unsigned)a->n, .k = (unsigned)a->k,
                     .groups = (unsigned)a->groups, .first = (unsigned)a->first, .cols = (unsigned)a->cols, .lanes = lanes,
-                    .static_params = a->static_params, .symmetric = a->symmetric, .bits = a->bits,
+                    .static_params = a->static_params, .symmetric = a->symmetric, .either_sign = a->either_sign, .bits = a->bits,
                     .scale_type = (unsigned)a->scale_type};
     nb__cuda_grid grid = {.x = (unsigned)nb_ceil_div(a->n, lanes), .y = 1, .z = 1, .threads = THREADS, .shared = bytes};
     return nb__cuda_run(stream, "gptq_block_cuda", grid, &p, err);

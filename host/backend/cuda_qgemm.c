@@ -108,9 +108,19 @@ static const char *kernel_name(unsigned bits, unsigned type, unsigned tile) {
     return names[bits == 8 ? 3 : bits - 2][type][tile <= 8 ? 0 : tile == 16 ? 1 : tile == 32 ? 2 : 3];
 }
 
+/* Of 8-bit X, by width and tile. */
+#define NAMES(b) {"qgemm_" #b "_i8_8", "qgemm_" #b "_i8_32"}
+static const char *const i8_names[WIDTHS][2] = {NAMES(2), NAMES(3), NAMES(4), NAMES(8)};
+#undef NAMES
+
 bool nb__cuda_qkernel(size_t i, unsigned cc, const char **name) {
-    if (i >= (size_t)WIDTHS * TYPES * TILES)
+    enum { F = WIDTHS * TYPES * TILES, I8 = 2 * WIDTHS };
+    if (i > F + I8)
         return false;
+    if (i >= F) {
+        *name = cc < 80 ? NULL : i == F + I8 ? NB_CUDA_PREPARE : i8_names[(i - F) / 2][(i - F) % 2];
+        return true;
+    }
     bool bf16 = i / TILES % TYPES == 1;
     *name = bf16 && cc < 80 ? NULL : names[i / TILES / TYPES][i / TILES % TYPES][i % TILES];
     return true;
@@ -151,13 +161,35 @@ bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, bool ex
     return true;
 }
 
-/* Slices are cut only where all CTAs fit the device at once: that bounds their sums. */
+bool nb__cuda_i8plan_make(const nb_qweight *w, size_t m, nb__cuda_i8plan *out) {
+    enum { TILE = 8, TILES_OF_MANY = 4, WARPS_OF_FEW = 8, WARPS_OF_MANY = 4, UNIT_CODES = 512, UNIT_SUMS = 256 };
+    nb__cuda_qlayout l;
+    bool many = m > TILE;
+    size_t tiles = nb_ceil_div(m, TILE), units, sums, rows = tiles * TILE;
+    if (!nb__cuda_qlayout_make(w, &l) || m > INT32_MAX - 64)
+        return false;
+    size_t prepare_y = nb_ceil_div(l.steps, NB_CUDA_PREPARE_WARPS);
+    nb__cuda_i8plan p = {.warps = many ? WARPS_OF_MANY : WARPS_OF_FEW, .grid_y = (unsigned)l.panels, .prepare_x = (unsigned)rows};
+    p.part = (unsigned)nb_ceil_div(l.steps, p.warps);
+    p.grid_x = (unsigned)nb_ceil_div(tiles, many ? TILES_OF_MANY : 1);
+    p.prepare_y = (unsigned)prepare_y;
+    p.wide = l.groups == 1 || l.group_places % 32 == 0;
+    p.kernel = i8_names[w->bits == 8 ? 3 : w->bits - 2][many];
+    if (!nb_mul3(tiles, l.steps, 2, &units) || !nb_mul(units, UNIT_CODES, &p.code_bytes) || !nb_mul(units, UNIT_SUMS, &sums) ||
+        !nb_add(p.code_bytes, sums, &p.bytes))
+        return false;
+    *out = p;
+    return l.panels <= MOST_Y && prepare_y <= MOST_Y;
+}
+
+/* Slices are cut only where all CTAs fit the device at once: that bounds their sums. For `fast` what either type of X needs. */
 static bool cuda_workspace(const nb_qweight *w, size_t m, bool fast, unsigned units, size_t *bytes) {
     nb__cuda_qlayout l;
+    nb__cuda_i8plan i8 = {0};
     size_t tile = m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64, panels = (size_t)(units ? units : 1) * RESIDENT;
-    if (fast || !nb__cuda_qlayout_make(w, &l))
+    if (!nb__cuda_qlayout_make(w, &l) || (fast && !nb__cuda_i8plan_make(w, m, &i8)))
         return false;
-    *bytes = l.steps > 1 ? panels * (tile * NB_QC_PANEL * sizeof(float) + sizeof(uint32_t)) : 0;
+    *bytes = nb_max(i8.bytes, l.steps > 1 ? panels * (tile * NB_QC_PANEL * sizeof(float) + sizeof(uint32_t)) : 0);
     return true;
 }
 
@@ -202,6 +234,14 @@ bool nb__cuda_qparams(const struct nb_qgemm_args *a, const nb__cuda_qplan *plan,
         .accumulate = a->accumulate,
     };
     return true;
+}
+
+void nb__cuda_i8params(const nb__cuda_i8plan *plan, const nb__cuda_qaddress *at, nb_cu_qgemm_i8 *io) {
+    io->g.part = plan->part;
+    io->g.aligned = !io->g.map && io->g.ldx % 2 == 0 && at->x % 8 == 0;
+    io->codes = at->workspace;
+    io->sums = at->workspace + plan->code_bytes;
+    io->wide = plan->wide;
 }
 
 const nb_packer nb__packer_cuda = {

@@ -35,6 +35,20 @@ typedef struct nb__cuda_qplan {
 bool nb__cuda_qplan_make(const nb_qweight *w, size_t m, nb_dtype x_type, bool exact, unsigned cc, unsigned units,
                          nb__cuda_qplan *out);
 
+/* How a product runs with f32 X in 8 bits: a kernel that rounds X into the workspace, and one that multiplies. */
+typedef struct nb__cuda_i8plan {
+    unsigned warps;                        /* slices of K, of a CTA */
+    unsigned part;                         /* steps of a slice */
+    unsigned grid_x, grid_y;               /* tiles of X, panels of W */
+    unsigned prepare_x, prepare_y;         /* rows of X with padding, steps by PREPARE_WARPS */
+    bool wide;                             /* blocks of 32 columns, else of 16 */
+    size_t code_bytes, bytes;              /* workspace: codes of X, and in all */
+    const char *kernel; /* static storage */
+} nb__cuda_i8plan;
+#define NB_CUDA_PREPARE "qgemm_i8_prepare"
+enum { NB_CUDA_PREPARE_WARPS = 8 }; /* of a CTA that rounds X */
+bool nb__cuda_i8plan_make(const nb_qweight *w, size_t m, nb__cuda_i8plan *out);
+
 /* Every kernel that a plan may name in an image of this capability: for i from 0 on until it is false; *name is NULL where a place is empty. */
 bool nb__cuda_qkernel(size_t i, unsigned cc, const char **name);
 
@@ -42,6 +56,7 @@ bool nb__cuda_qkernel(size_t i, unsigned cc, const char **name);
 typedef struct nb__cuda_qaddress {
     uint64_t packed, x, y, bias, workspace;
 } nb__cuda_qaddress;
+void nb__cuda_i8params(const nb__cuda_i8plan *plan, const nb__cuda_qaddress *at, nb_cu_qgemm_i8 *io); /* after nb__cuda_qparams of io->g */
 bool nb__cuda_qparams(const struct nb_qgemm_args *a, const nb__cuda_qplan *plan, const nb__cuda_qaddress *at, nb_cu_qgemm *out);
 
 /* The packer's functions (packer.h), in packer_cuda.c. */

@@ -1,5 +1,6 @@
 #include "host/base/json.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -50,6 +51,42 @@ nb_status nb_json_text(const json_t *value, size_t flags, char **out, nb_err *er
     return status;
 }
 
+/* The integer that a real with its value stands for, or NULL where it is none: exact up to 2^53. */
+static json_t *integer_of(const json_t *v) {
+    const double exact = 9007199254740992.0;
+    double x = json_is_real(v) ? json_real_value(v) : NAN;
+    return x >= -exact && x <= exact && x == trunc(x) ? json_integer((json_int_t)x) : NULL;
+}
+
+/* Makes reals with the value of an integer integers. jansson nests 2048 deep at most. */
+static void restore_integers(json_t *v) {
+    const char *key;
+    size_t i;
+    json_t *child, *whole;
+    json_object_foreach(v, key, child) {
+        restore_integers(child);
+        if ((whole = integer_of(child)))
+            json_object_set_new(v, key, whole);
+    }
+    json_array_foreach(v, i, child) {
+        restore_integers(child);
+        if ((whole = integer_of(child)))
+            json_array_set_new(v, i, whole);
+    }
+}
+
+/* jansson refuses integers past 64 bits, but transformers writes "model_max_length": 1000000000000000019884624838656 where a
+ * tokenizer has no limit. Such a document is read with them as reals. */
+static json_t *load(const char *text, size_t len, json_error_t *fault) {
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    json_t *v = json_loadb(text, len, flags, fault);
+    if (v || json_error_code(fault) != json_error_numeric_overflow)
+        return v;
+    v = json_loadb(text, len, flags | JSON_DECODE_INT_AS_REAL, fault);
+    restore_integers(v);
+    return v;
+}
+
 nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t **out, nb_err *err) {
     json_error_t fault;
     jmp_buf out_of_memory;
@@ -59,7 +96,7 @@ nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t *
         return nb_fail_at(err, NB_E_MEMORY, path, NULL, "out of memory while reading JSON");
     }
     parsing = &out_of_memory;
-    json_t *v = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
+    json_t *v = load(text, len, &fault);
     parsing = NULL;
     if (!v) {
         nb_status status = nb_fail_at(err, NB_E_INPUT, path, NULL, "not valid JSON: %s (line %d, column %d)", fault.text,

@@ -7,7 +7,8 @@
 #include <jansson.h>
 #include "host/base/err.h"
 
-/* Parses text[len]; duplicate keys, invalid UTF-8 and trailing bytes are NB_E_INPUT. `path` goes into the error. */
+/* Parses text[len]; duplicate keys, invalid UTF-8 and trailing bytes are NB_E_INPUT. `path` goes into the error.
+ * In a document with an integer past 64 bits, those past 2^53 are reals. */
 nb_status nb_json_parse(const char *text, size_t len, const char *path, json_t **out, nb_err *err);
 /* Reads and parses a file of at most `limit` bytes. */
 nb_status nb_json_read(const char *path, size_t limit, json_t **out, nb_err *err);

@@ -41,7 +41,7 @@ static const nb_opt opts[] = {
     {"two-sided", 0, NB_OPT_FLAG, AT(two_sided), NULL, NULL, 0, 0, "GPTQ: rows make up for each other's errors too, by what the outputs of each layer mean to the model's predictions; takes a backward pass through the original model"},
     {"iters", 0, NB_OPT_INT, AT(iters), "N", NULL, 1, 1000000, "autoround: steps for a block (default 200); tune: steps of the whole model (default 128)"},
     {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "windows in a step (default: autoround 8, tune 1)"},
-    {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid (default 1 / iters); tune: length of the longest step, as a part of the scale (default 0.002)"},
+    {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid (default 1 / iters); tune: length of the longest step, as a part of the scale (default 0.0003)"},
     {"device", 'd', NB_OPT_STR, AT(device), "NAME", NULL, 0, 0, "auto, cpu, cuda[:N], opencl[:N] (default auto)"},
     {"device-memory", 0, NB_OPT_SIZE, AT(device_memory), "SIZE", NULL, 0, 0, "most memory to take of a GPU; what a run needs is checked before it begins (default: all that is free)"},
     {"format", 0, NB_OPT_STR, AT(format), "NAME", NULL, 0, 0, "format of the checkpoint: gptq; awq (4 bits; the one in which engines load zero points); gguf (one file for llama.cpp: Q4_0 for --sym, Q4_1 for --asym, Q8_0 for 8 bits) (default gptq)"},

@@ -309,7 +309,8 @@ static void near_ties(nb_case *c, const struct nb_gptq_block_args *a, float *wt,
         wt[a->first * a->ldw + i] = ((float)nb_random_below(&c->random, 1u << a->bits) - 4.5f) * scales[i * a->groups + group];
 }
 
-/* Forms: by range; static; searched; symmetric by range; symmetric and searched; by range of weights with huge ones. */
+/* Forms: by range; static; searched; symmetric by range; symmetric and searched, every other one with scales of either sign; by range of
+ * weights with huge ones. */
 static nb_status make_gptq_block(nb_case *c, size_t index, nb_err *err) {
     static const unsigned widths[] = {4, 3, 8, 2, 4};
     static const nb_dtype types[] = {NB_F16, NB_BF16, NB_F32};
@@ -320,8 +321,8 @@ static nb_status make_gptq_block(nb_case *c, size_t index, nb_err *err) {
     *a = (struct nb_gptq_block_args){.n = d.n, .k = d.k, .first = d.first, .cols = d.cols, .bits = widths[index % 5]};
     a->groups = nb_ceil_div(d.k, d.group);
     a->symmetric = form == 3 || form == 4;
-    a->either_sign = form == 4 && index / GPTQ_FORMS % 2 && c->row->backend != NB_CUDA; /* whose rows take none yet */
     a->static_params = form == 1;
+    a->either_sign = form == 4 && index / GPTQ_FORMS % 2;
     a->scale_type = types[index % 3];
     a->ldw = d.n + index % 2, a->ldu = d.k + index % 3, a->ldh = d.k + index % 5, a->lderr = d.n + index % 4;
     snprintf(c->text, sizeof c->text, "n %zu k %zu, positions %zu to %zu, group %zu, %u bits, form %zu", d.n, d.k, d.first,

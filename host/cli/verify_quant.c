@@ -146,7 +146,7 @@ static nb_status make_group_search(nb_case *c, size_t index, nb_err *err) {
     dims d = shapes[index / FILLINGS];
     *a = (struct nb_group_search_args){.n = d.n, .k = d.k, .group = d.group, .ldw = d.k + index % 3, .bits = d.bits};
     a->symmetric = symmetric(index);
-    a->either_sign = a->symmetric && index % 2 && c->row->backend != NB_CUDA; /* whose rows take none yet */
+    a->either_sign = a->symmetric && index % 2;
     a->scale_type = scale_type(index);
     a->ldh = d.k + index % 2;
     NB_TRY(add_weights(c, index, d, &a->w, a->ldw, NULL, err));

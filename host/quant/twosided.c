@@ -16,8 +16,8 @@
 /* Rows of a batch, and the part of G's mean diagonal that is added to it: G is estimated from few tokens, and K-FAC is no exact
  * curvature. It is raised tenfold while G is not positive definite. */
 enum { BATCH = 32 };
-#define DAMP 0.05
-#define MOST_DAMP 10.0
+#define DAMP 0.25
+#define MOST_DAMP 25.0
 
 typedef struct two_sided {
     nb_stream *stream;

@@ -126,7 +126,7 @@ nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) 
     return (nb_quant_options){.bits = it->bits,
                               .group_size = it->group_size,
                               .symmetric = r->options->symmetric,
-                              .either_sign = r->plan->gguf && r->device->backend->id != NB_CUDA, /* whose rows have none */
+                              .either_sign = r->plan->gguf,
                               .float_zeros = r->plan->gguf && !strcmp(r->plan->method->name, "hqq"),
                               .scale_type = NB_F16,
                               .order = r->options->order,

@@ -437,7 +437,7 @@ static void settle_learning(nb_plan *plan, const nb_run_options *o) {
     if (plan->tune) {
         plan->tune_steps = o->iterations ? o->iterations : 128;
         plan->tune_batch = o->batch ? o->batch : 1;
-        plan->tune_rate = o->rate > 0.0 ? o->rate : 0.002;
+        plan->tune_rate = o->rate > 0.0 ? o->rate : 0.0003;
     }
 }
 

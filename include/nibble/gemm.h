@@ -65,7 +65,8 @@ typedef enum nb_gemm_mode {
     NB_GEMM_EXACT = 0,
     /* X is rounded to 8 bits by blocks of 16 or 32 columns, with step = max|x| / 127 of the block; sums inside a block are
      * exact. Adds sum|w| * step / 2 to the bound. Blocks whose values are all below 2^-100 count as zero; a NaN or infinity
-     * makes its row of Y NaN. */
+     * makes its row of Y NaN. CUDA rounds f32 X only: f16 and bf16 X are multiplied as they are, which is faster there and inside the
+     * bound (an infinity then gives infinities too). CUDA has this mode from compute capability 8.0 on. */
     NB_GEMM_FAST = 1
 } nb_gemm_mode;
 

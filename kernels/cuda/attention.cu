@@ -19,12 +19,11 @@ static __device__ __forceinline__ float warp_add(float x) {
     return x;
 }
 
-/* Rows key0.. of a [keys, head_dim] matrix into the tile [ATT_KEYS, head_dim + 1]; zeros past the last key. */
+/* Rows key0.. of a [keys, head_dim] matrix into the tile [ATT_KEYS, head_dim | 1], a warp a row; zeros past the last key. */
 static __device__ void load_keys(const nb_cu_attention &p, const float *src, unsigned key0, unsigned keys, float *tile) {
-    for (unsigned e = threadIdx.x; e < ATT_KEYS * p.head_dim; e += blockDim.x) {
-        unsigned i = e / p.head_dim, d = e % p.head_dim;
-        tile[i * (p.head_dim + 1u) + d] = i < keys ? src[(key0 + i) * p.ldkv + d] : 0.0f;
-    }
+    for (unsigned i = threadIdx.x / 32u; i < ATT_KEYS; i += ATT_WARPS)
+        for (unsigned d = lane_id(); d < p.head_dim; d += 32u)
+            tile[i * (p.head_dim | 1u) + d] = i < keys ? src[(key0 + i) * p.ldkv + d] : 0.0f;
 }
 
 template <int DIMS, int QUERIES> static __device__ __forceinline__ void attention(const nb_cu_attention &p) {
@@ -54,7 +53,7 @@ template <int DIMS, int QUERIES> static __device__ __forceinline__ void attentio
         load_keys(p, k, key0, keys, tile);
         __syncthreads();
         for (unsigned d = 0u; d < hd; d++) {
-            float x = tile[lane * (hd + 1u) + d];
+            float x = tile[lane * (hd | 1u) + d];
 #pragma unroll
             for (int i = 0; i < QUERIES; i++)
                 score[i] = fmaf(queries[i * hd + d], x, score[i]);
@@ -82,7 +81,7 @@ template <int DIMS, int QUERIES> static __device__ __forceinline__ void attentio
                 weight[i] = __shfl_sync(ALL_LANES, score[i], (int)j);
 #pragma unroll
             for (int d = 0; d < DIMS; d++) {
-                float x = lane + 32u * d < hd ? tile[j * (hd + 1u) + lane + 32u * d] : 0.0f;
+                float x = lane + 32u * d < hd ? tile[j * (hd | 1u) + lane + 32u * d] : 0.0f;
 #pragma unroll
                 for (int i = 0; i < QUERIES; i++)
                     out[i][d] = fmaf(weight[i], x, out[i][d]);
@@ -97,14 +96,14 @@ template <int DIMS, int QUERIES> static __device__ __forceinline__ void attentio
                 p.out[(row0 + query0 + i) * p.ldo + (u64)head * hd + lane + 32u * d] = out[i][d] / sum[i];
 }
 
-extern "C" __global__ void __launch_bounds__(128) attention_tiled_64(const nb_cu_attention p) {
+extern "C" __global__ void __launch_bounds__(128, 7) attention_tiled_64(const nb_cu_attention p) {
     attention<2, 4>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128) attention_tiled_128(const nb_cu_attention p) {
+extern "C" __global__ void __launch_bounds__(128, 7) attention_tiled_128(const nb_cu_attention p) {
     attention<4, 4>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(128) attention_tiled_256(const nb_cu_attention p) {
+extern "C" __global__ void __launch_bounds__(128, 7) attention_tiled_256(const nb_cu_attention p) {
     attention<8, 2>(p);
 }

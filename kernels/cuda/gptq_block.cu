@@ -40,7 +40,7 @@ static __device__ void find_params(const nb_cu_gptq &p, const gptq_room &r, unsi
         };
         float scale, zero;
         if (p.h) {
-            search_params(count, weight, factor, p.bits, p.symmetric, p.scale_type, &scale, &zero);
+            search_params(count, weight, factor, p.bits, p.symmetric, p.either_sign, p.scale_type, &scale, &zero);
         } else {
             float min, max;
             warp_range(count, weight, &min, &max);

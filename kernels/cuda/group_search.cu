@@ -12,7 +12,7 @@ extern "C" __global__ void __launch_bounds__(256) group_search_cuda(const nb_cu_
     const u64 step = p.ldh + 1u;
     float scale, zero;
     search_params(count, [=](unsigned j) { return w[j]; }, [=](unsigned j) { return h ? h[j * step] : 1.0f; }, p.bits, p.symmetric,
-                  p.scale_type, &scale, &zero);
+                  p.either_sign, p.scale_type, &scale, &zero);
     if (lane_id() == 0u) {
         p.scales[piece] = scale;
         p.zeros[piece] = zero;

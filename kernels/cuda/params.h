@@ -64,7 +64,7 @@ typedef struct nb_cu_groups { /* group_range, group_search */
     NB_CU(float) scales;
     NB_CU(float) zeros;
     nb_cu_u64 ldw, ldh;
-    unsigned n, k, group, groups, bits, symmetric, scale_type;
+    unsigned n, k, group, groups, bits, symmetric, either_sign, scale_type;
 } nb_cu_groups;
 
 typedef struct nb_cu_codes { /* rtn, dequant, quant_error */
@@ -128,7 +128,7 @@ typedef struct nb_cu_gptq {
     NB_CU(float) loss;
     nb_cu_u64 ldw, ldu, ldh, lderr;
     unsigned n, k, groups, first, cols, lanes; /* lanes: rows of W in a CTA, a power of two up to 32 */
-    unsigned static_params, symmetric, bits, scale_type;
+    unsigned static_params, symmetric, either_sign, bits, scale_type;
 } nb_cu_gptq;
 
 typedef struct nb_cu_descent {

@@ -53,4 +53,14 @@ typedef struct nb_cu_qgemm {
     unsigned accumulate;
 } nb_cu_qgemm;
 
+/* The same with X (f32) in 8 bits. X stands in tiles of 8 rows and units of 64 places, both in the workspace:
+ *   codes  s8 [tile][unit][row 8][c 4][block 4][4]: columns 2 c, 2 c + 8, 2 c + 1, 2 c + 9 of the block of 16;
+ *   sums   [tile][unit][block 4][row 8] of the block's step, f32, and its sum of codes, i32. `wide`: of the two blocks of 32 columns. */
+typedef struct nb_cu_qgemm_i8 {
+    nb_cu_qgemm g;
+    NB_CU(unsigned) codes;
+    NB_CU(float) sums;
+    unsigned wide;
+} nb_cu_qgemm_i8;
+
 #endif

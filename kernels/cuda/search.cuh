@@ -49,8 +49,8 @@ static __device__ __forceinline__ void search_errors(unsigned count, const W &we
 
 /* All lanes of the warp call it with the same group, and get the same result. */
 template <class W, class H>
-static __device__ void search_params(unsigned count, const W &weight, const H &factor, unsigned bits, bool symmetric, unsigned type,
-                                     float *scale_out, float *zero_out) {
+static __device__ void search_params(unsigned count, const W &weight, const H &factor, unsigned bits, bool symmetric, bool either_sign,
+                                     unsigned type, float *scale_out, float *zero_out) {
     const unsigned lane = lane_id();
     const float top = (float)((1u << bits) - 1u), half = (float)(1u << (bits - 1u));
     float min, max;
@@ -62,8 +62,9 @@ static __device__ void search_params(unsigned count, const W &weight, const H &f
     bool first = !(best.error == best.error); /* nothing is less than NaN */
     if (symmetric) {
         float a = -min > max ? -min : max;
-        for (unsigned i = lane; i < 36u; i += 32u) {
-            float scale = round_scale((float)(232 - 3 * (int)i) / 200.0f * a / half, type), error;
+        for (unsigned i = lane; i < (either_sign ? 72u : 36u); i += 32u) {
+            float scale = round_scale((float)(232 - 3 * (int)(i % 36u)) / 200.0f * a / half, type), error;
+            scale = i < 36u ? scale : -scale;
             search_errors<1>(count, weight, factor, scale, &half, top, &error);
             keep(&best, error, scale, half, 1u + i);
         }

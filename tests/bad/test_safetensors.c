@@ -33,7 +33,7 @@ static const row rows[] = {
     {6, "duplicate key", "{\"a\":" T("U8", "[1]", 0, 1) ",\"a\":" T("U8", "[1]", 1, 2) "}", 0, 2, NB_E_INPUT, "duplicate"},
     {7, "end before begin", "{\"a\":" T("U8", "[1]", 1, 0) "}", 0, 1, NB_E_INPUT, "before its begin"},
     {8, "negative offset", "{\"a\":" T("U8", "[1]", -1, 0) "}", 0, 1, NB_E_INPUT, "negative data offset"},
-    {8, "offset beyond int64", "{\"a\":" T("U8", "[1]", 0, 18446744073709551615) "}", 0, 1, NB_E_INPUT, "not valid JSON"},
+    {8, "offset beyond int64", "{\"a\":" T("U8", "[1]", 0, 18446744073709551615) "}", 0, 1, NB_E_INPUT, "not two integers"},
     {8, "offset no integer", "{\"a\":" T("U8", "[1]", 0, 1.0) "}", 0, 1, NB_E_INPUT, "not two integers"},
     {9, "overlap", "{\"a\":" T("U8", "[2]", 0, 2) ",\"b\":" T("U8", "[2]", 1, 3) "}", 0, 3, NB_E_INPUT, "overlaps"},
     {9, "the same bytes twice", "{\"a\":" T("U8", "[2]", 0, 2) ",\"b\":" T("U8", "[2]", 0, 2) "}", 0, 2, NB_E_INPUT, "overlaps"},

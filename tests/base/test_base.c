@@ -188,6 +188,30 @@ Test(json, typed_lookups) {
     json_decref(v);
 }
 
+Test(json, integers_past_64_bits_are_reals_and_leave_the_others_integers) {
+    const char *text = "{\"a\": [1, {\"b\": -7}], \"big\": 1000000000000000019884624838656, \"half\": 0.5, "
+                       "\"exact\": 9007199254740992}";
+    json_t *v = NULL;
+    nb_err err = {0};
+    cr_assert_eq(nb_json_parse(text, strlen(text), "f", &v, &err), NB_OK, "%s", err.text);
+    int64_t exact = 0, big = 0;
+    double x = 0, half = 0;
+    cr_assert_eq(nb_json_get_int(v, "exact", 0, INT64_MAX, &exact, &err), NB_OK, "%s", err.text);
+    cr_assert_eq(exact, INT64_C(9007199254740992));
+    cr_assert_eq(nb_json_get_number(v, "big", &x, &err), NB_OK);
+    cr_assert_float_eq(x, 1e30, 1e15);
+    cr_assert_eq(nb_json_get_int(v, "big", 0, INT64_MAX, &big, &err), NB_E_INPUT);
+    cr_assert_eq(nb_json_get_number(v, "half", &half, &err), NB_OK);
+    cr_assert_float_eq(half, 0.5, 0);
+    const json_t *a = json_object_get(v, "a");
+    cr_assert_eq(json_integer_value(json_array_get(a, 0)), 1);
+    cr_assert_eq(json_integer_value(json_object_get(json_array_get(a, 1), "b")), -7);
+    json_decref(v);
+    const char *bad[] = {"[1e400, 1000000000000000019884624838656]", "[1000000000000000019884624838656"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        cr_assert_eq(nb_json_parse(bad[i], strlen(bad[i]), "f", &v, &err), NB_E_INPUT, "case %zu", i);
+}
+
 Test(hash, known_value_and_streaming_agree) {
     char a[NB_HASH_TEXT], b[NB_HASH_TEXT];
     nb_hash *h;

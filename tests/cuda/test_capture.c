@@ -191,6 +191,10 @@ Test(cuda_capture, every_kernel_first_inside_a_capture) {
         for (int type = NB_FLOAT_F32; type <= NB_FLOAT_BF16; type++)
             for (size_t r = 0; r < 4; r++)
                 capture_one(bits[b], (nb_float_type)type, rows[r], 33, 160, 32, NB_GEMM_EXACT);
+    const char *name;
+    for (size_t b = 0; b < 4 && nb_ctx_kernel(ctx, NB_GEMM_FAST, &name, NULL) == NB_OK; b++)
+        for (size_t r = 0; r < 2; r++)
+            capture_one(bits[b], NB_FLOAT_F32, rows[r], 33, 160, 32, NB_GEMM_FAST);
     nb_ctx_close(ctx);
 }
 

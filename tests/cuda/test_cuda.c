@@ -39,6 +39,14 @@ Test(cuda, rounding_gives_the_same_bytes) {
     same_tensors("--method rtn --bits 8 --group-size -1");
 }
 
+/* A GGUF's scales may have either sign. Its metadata names the device: the tensors are the last 50 KB. */
+Test(cuda, gguf_has_the_same_bytes) {
+    cr_assert_eq(shell(QUANTIZE "--method rtn --scales search --group-size 32 --format gguf --device cpu -o a.gguf && " QUANTIZE
+                               "--method rtn --scales search --group-size 32 --format gguf --device cuda -o b.gguf && "
+                               "tail -c 50000 a.gguf >a && tail -c 50000 b.gguf >b && cmp a b && test $(wc -c <a) = 50000"), 0,
+                 "%s%s", run_out, run_err);
+}
+
 /* The solver's own steps are bit-equal; Hessian, factor and forward pass are sums in another order. */
 static void nearly_same_codes(const char *settings, double fraction) {
     cr_assert_eq(shell("rm -rf a b; " QUANTIZE "--device cpu -o a %s && " QUANTIZE "--device cuda -o b %s", settings, settings), 0, "%s",

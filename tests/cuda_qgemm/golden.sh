@@ -1,5 +1,5 @@
 #!/bin/sh
-# The golden table of the packed products: what ptxas says of each kernel and architecture, and what the simulator counts.
+# The golden table: what ptxas says of every kernel and architecture, and what the simulator counts of the packed products.
 #
 #   golden.sh check|write TABLE CUDA_DIR NVCC QGEMM_CHECK SIM_DIR SHAPE...
 #
@@ -18,7 +18,7 @@ for log in "$dir"/nibble.*.cubin.log; do
     awk -v arch="$arch" '
         /Compiling entry function/ { split($0, q, "\x27"); kernel = q[2] }
         /spill stores/ { spill = $5 + $9 }
-        /Used [0-9]+ registers/ && kernel ~ /^qgemm_/ {
+        /Used [0-9]+ registers/ {
             smem = 0
             for (i = 1; i < NF; i++) { if ($i == "Used") regs = $(i + 1); if ($(i + 2) ~ /^smem/) smem = $i }
             print "ptxas sm_" arch, kernel, "registers", regs, "spills", spill, "shared", smem

@@ -3,7 +3,7 @@
  *
  *     qgemm_check PTX CC SHAPE...      SHAPE: [abi:]bits,type,m,n,k,group,form[,units]
  *
- * type f16, bf16 or f32; form s symmetric, z zero points, a zero points and act-order, o offsets. Exit 0: every launch passed and
+ * type f16, bf16, f32, or i8 (f32 in 8 bits); form s symmetric, z zero points, a zero points and act-order, o offsets. Exit 0: every launch passed and
  * every value is inside gamma_K sum|x||w| and the rounding of Y. */
 #include <cuda.h>
 #include <math.h>
@@ -34,6 +34,7 @@ typedef struct shape {
     unsigned units;
     nb_dtype y_type, scale_type;
     size_t ldx;
+    bool i8; /* X in 8 bits */
 } shape;
 
 typedef struct data {
@@ -110,6 +111,35 @@ static void make(const shape *s, data *d) {
     }
 }
 
+/* X as 8 bits have it, in place of X: the reference then takes what the kernel multiplies, and only sums may differ. Blocks are of places
+ * of W, 32 where groups allow, else 16. */
+static void round_x(const shape *s, data *d) {
+    nb__cuda_qlayout l;
+    nb__cuda_i8plan plan;
+    if (!nb__cuda_qlayout_make(&d->w, &l) || !nb__cuda_i8plan_make(&d->w, s->m, &plan))
+        exit(1);
+    const uint32_t *map = l.map_bytes ? d->packed : NULL;
+    size_t places = l.steps * NB_QC_STEP, block = plan.wide ? 32 : 16;
+    for (size_t i = 0; i < s->m * places / block; i++) {
+        float *row = d->x + i / (places / block) * s->ldx, most = 0;
+        size_t first = i % (places / block) * block;
+        for (size_t q = first; q < first + block; q++) {
+            size_t c = map ? map[q] : q;
+            most = c < s->k ? fmaxf(most, fabsf(row[c])) : most;
+        }
+        float step = most / 127.0f;
+        for (size_t q = first; q < first + block; q++) {
+            size_t c = map ? map[q] : q;
+            if (c >= s->k)
+                continue;
+            float to = most < 0x1p-100f ? 0.0f : rintf(row[c] / step) * step;
+            if (fabs((double)to - (double)row[c]) > (double)step / 2 * (1 + 0x1p-14))
+                fail_count++;
+            row[c] = to;
+        }
+    }
+}
+
 static void check_unpack(const shape *s, const data *d) {
     uint8_t *codes = get(s->k);
     float *scales = get(d->groups * 4), *zeros = get(d->groups * 4);
@@ -170,12 +200,71 @@ static CUdeviceptr up(const void *p, size_t n) {
     return q;
 }
 
+static void drop(data *d) {
+    free(d->codes), free(d->scales), free(d->zeros), free(d->g_idx), free(d->x), free(d->x16), free(d->bias), free(d->packed);
+}
+
+static void say(const shape *s, const char *kernel, double worst, unsigned split, unsigned slices, unsigned part) {
+    bool bad = !(worst <= 1);
+    fail_count += bad;
+    if (bad || getenv("QGEMM_SAY"))
+        fprintf(stderr, "%s%s: %u bits m %zu n %zu k %zu group %zu form %c: split %u slices %u part %u: %.3g of the bound\n",
+                bad ? "WRONG " : "", kernel, s->bits, s->m, s->n, s->k, s->group, s->form, split, slices, part, worst);
+}
+
+/* The worst error of Y on the device, infinite where something stands beside it. */
+static double look(const shape *s, const data *d, CUdeviceptr from, size_t ldy, size_t ysize) {
+    void *y = get(s->m * ldy * ysize);
+    OK(cuMemcpyDtoH(y, from, s->m * ldy * ysize));
+    double worst = worst_of(s, d, y, ldy, NULL);
+    for (size_t i = 0; i < s->m; i++)
+        for (size_t j = s->n * ysize; j < ldy * ysize; j++)
+            if (((unsigned char *)y)[i * ldy * ysize + j] != 0xA5)
+                worst = HUGE_VAL;
+    free(y);
+    return worst;
+}
+
+static void launch(CUmodule module, const char *kernel, unsigned x, unsigned y, unsigned threads, nb_cu_qgemm_i8 *params) {
+    CUfunction f;
+    void *args[] = {params};
+    OK(cuModuleGetFunction(&f, module, kernel));
+    OK(cuLaunchKernel(f, x, y, 1, threads, 1, 1, 0, NULL, args, NULL));
+}
+
+static void run_i8(const shape *s, data *d, CUmodule module, size_t ldy, size_t ysize) {
+    struct nb_qgemm_args a = {.m = s->m, .w = d->w, .ldx = s->ldx, .ldy = ldy, .x_type = NB_F32, .y_type = s->y_type};
+    nb__cuda_i8plan p;
+    nb__cuda_qplan exact = {.slices = 1};
+    nb_cu_qgemm_i8 params;
+    size_t room;
+    if (!nb__cuda_i8plan_make(&d->w, s->m, &p) || !nb__packer_cuda.workspace(&d->w, s->m, true, s->units, &room) || p.bytes > room)
+        exit(1);
+    nb__cuda_qaddress at = {.packed = up(d->packed, d->packed_bytes), .x = up(d->x16, ((s->m - 1) * s->ldx + s->k) * 4),
+                            .y = room_for(s->m * ldy * ysize), .bias = up(d->bias, s->n * 4), .workspace = room_for(p.bytes)};
+    OK(cuMemsetD8(at.y, 0xA5, s->m * ldy * ysize));
+    if (!nb__cuda_qparams(&a, &exact, &at, &params.g))
+        exit(1);
+    nb__cuda_i8params(&p, &at, &params);
+    launch(module, NB_CUDA_PREPARE, p.prepare_x, p.prepare_y, 32 * NB_CUDA_PREPARE_WARPS, &params);
+    launch(module, p.kernel, p.grid_x, p.grid_y, 32 * p.warps, &params);
+    OK(cuCtxSynchronize());
+    round_x(s, d);
+    say(s, p.kernel, look(s, d, at.y, ldy, ysize), 1, 1, p.part);
+    cuMemFree(at.packed), cuMemFree(at.x), cuMemFree(at.y), cuMemFree(at.bias), cuMemFree(at.workspace);
+}
+
 static void run(const shape *s, CUmodule module, unsigned cc) {
     data d;
     size_t ldy = s->n < 1024 ? s->n + 3 : s->n, ysize = s->y_type == NB_F32 ? 4 : 2;
     CUfunction f;
     make(s, &d);
     check_unpack(s, &d);
+    if (s->i8) {
+        run_i8(s, &d, module, ldy, ysize);
+        drop(&d);
+        return;
+    }
     struct nb_qgemm_args a = {.m = s->m, .w = d.w, .ldx = s->ldx, .ldy = ldy, .x_type = s->type, .y_type = s->y_type};
     nb__cuda_qplan p;
     nb_cu_qgemm params;
@@ -202,22 +291,11 @@ static void run(const shape *s, CUmodule module, unsigned cc) {
     void *args[] = {&params};
     OK(cuLaunchKernel(f, p.grid_x, p.grid_y, p.slices, p.warps * p.split * 32, 1, 1, p.shared, NULL, args, NULL));
     OK(cuCtxSynchronize());
-    void *y = get(s->m * ldy * ysize);
-    OK(cuMemcpyDtoH(y, at.y, s->m * ldy * ysize));
-    double worst = worst_of(s, &d, y, ldy, NULL);
-    for (size_t i = 0; i < s->m; i++)
-        for (size_t j = s->n * ysize; j < ldy * ysize; j++)
-            if (((unsigned char *)y)[i * ldy * ysize + j] != 0xA5)
-                worst = HUGE_VAL;
-    bool bad = !(worst <= 1);
-    fail_count += bad;
-    if (bad || getenv("QGEMM_SAY"))
-        fprintf(stderr, "%s%s: %u bits m %zu n %zu k %zu group %zu form %c: split %u slices %u part %u: %.3g of the bound\n",
-                bad ? "WRONG " : "", p.kernel, s->bits, s->m, s->n, s->k, s->group, s->form, p.split, p.slices, p.part, worst);
+    say(s, p.kernel, look(s, &d, at.y, ldy, ysize), p.split, p.slices, p.part);
     cuMemFree(at.packed), cuMemFree(at.x), cuMemFree(at.y), cuMemFree(at.bias);
     if (p.bytes)
         cuMemFree(at.workspace);
-    free(y), free(d.codes), free(d.scales), free(d.zeros), free(d.g_idx), free(d.x), free(d.x16), free(d.bias), free(d.packed);
+    drop(&d);
 }
 
 static nb_float_type float_type(nb_dtype t) {
@@ -292,7 +370,8 @@ static void parse(const char *text, shape *s) {
         fprintf(stderr, "%s: not a shape\n", text);
         exit(2);
     }
-    s->type = !strcmp(type, "bf16") ? NB_BF16 : !strcmp(type, "f32") ? NB_F32 : NB_F16;
+    s->i8 = !strcmp(type, "i8");
+    s->type = !strcmp(type, "bf16") ? NB_BF16 : !strcmp(type, "f32") || s->i8 ? NB_F32 : NB_F16;
     s->ldx = s->k;
     /* Odd sizes bring other types and rows that are not aligned. */
     if (s->n % 2)

@@ -379,7 +379,10 @@ static const mm mms[] = {{"m16n8k8.row.col.f32.f16.f16.f32", 8, 0, 0, 2, 1, 75},
                          {"m16n8k8.row.col.f32.tf32.tf32.f32", 8, 2, 0, 4, 2, 80},
                          {"m16n8k4.row.col.f32.tf32.tf32.f32", 4, 2, 0, 2, 1, 80},
                          {"m16n8k32.row.col.s32.s8.s8.s32", 32, 3, 2, 4, 2, 80},
-                         {"m16n8k16.row.col.s32.s8.s8.s32", 16, 3, 2, 2, 1, 80}};
+                         {"m16n8k16.row.col.s32.s8.s8.s32", 16, 3, 2, 2, 1, 80},
+                         {"m16n8k16.row.col.s32.u8.s8.s32", 16, 3, 2, 2, 1, 80},
+                         {"m16n8k16.row.col.s32.s8.u8.s32", 16, 3, 2, 2, 1, 80},
+                         {"m16n8k32.row.col.s32.u8.s8.s32", 32, 3, 2, 4, 2, 80}};
 
 /* Element (row, k) of A as the manual lays it out: register and position for a lane. */
 static void place_a(const mm *t, int row, int k, int *lane, int *reg, int *pos) {
@@ -418,14 +421,14 @@ Test(warp, mma_shapes) {
         for (int r = 0; r < 16; r++)
             for (int k = 0; k < t->k; k++) {
                 int l, g, p;
-                A[r][k] = (int)(rig_rand(&s) % 17) - 8;
+                A[r][k] = strstr(t->op, ".u8.s8") ? (int)(rig_rand(&s) % 256) : (int)(rig_rand(&s) % 17) - 8;
                 place_a(t, r, k, &l, &g, &p);
                 in[16 * l + g] |= code(t, A[r][k]) << (bits == 32 ? 0 : bits * p);
             }
         for (int k = 0; k < t->k; k++)
             for (int n = 0; n < 8; n++) {
                 int l, g, p;
-                B[k][n] = (int)(rig_rand(&s) % 17) - 8;
+                B[k][n] = strstr(t->op, ".s8.u8") ? (int)(rig_rand(&s) % 256) : (int)(rig_rand(&s) % 17) - 8;
                 place_b(t, k, n, &l, &g, &p);
                 in[16 * l + 4 + g] |= code(t, B[k][n]) << (bits == 32 ? 0 : bits * p);
             }
