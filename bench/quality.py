@@ -30,6 +30,7 @@ ROWS = [
     ("w4 gptq minmax asym", "--bits 4 --asym --scales minmax --asym-calib 0"),
     ("w4 gptq minmax stored asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order stored"),
     ("w4 gptq minmax act asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order act"),
+    ("w4 gptq minmax act-static asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order act-static"),
     ("w4 gptq search asym", "--bits 4 --asym --asym-calib 0"),
     ("w4 gptq stored asym", "--bits 4 --asym --order stored"),
     ("w4 gptq act asym", "--bits 4 --asym --order act"),

@@ -82,8 +82,9 @@ def llmc(o, model, ids):
     with torch.no_grad():
         for _, m in linears(model):
             if hasattr(m, "weight_scale"):
+                assert getattr(m, "weight_g_idx", None) is None  # actorder="static" keeps groups where they are
                 m.weight.data = fake_quantize(m.weight.data.float(), m.weight_scale.float(), getattr(m, "weight_zero_point", None),
-                                              args, g_idx=getattr(m, "weight_g_idx", None)).float()
+                                              args).float()
     return model, t
 
 
