@@ -24,7 +24,7 @@ for row in $rows $packed; do
     qgemm*) every=101 ;;
     linear*) every=31 ;;
     attention*) every=7 options=-cl-opt-disable ;; # optimized it calls an intrinsic that oclgrind has not (llvm.usub.sat)
-    matmul* | hessian_tiled | group_search* | hqq*) every=7 ;;
+    matmul* | hessian_tiled | group_search* | row_dot* | hqq*) every=7 ;;
     esac
     OCLGRIND_LOG=$work/log env ${options:+OCLGRIND_BUILD_OPTIONS=$options} "$nibble" verify --device opencl --kernel "$row" --every $every -j 1 --jobs 1 || bad=1
     if [ -s "$work/log" ]; then
