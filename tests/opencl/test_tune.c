@@ -29,7 +29,7 @@ static bool takes(nb__cl_device *d) {
 }
 
 Test(tune, a_damaged_file_is_as_none, .timeout = 300) {
-    char dir[] = "opencl-tune-XXXXXX", pattern[64];
+    char dir[] = "/tmp/nibble-tune-XXXXXX", pattern[64];
     nb_err err = {0};
     glob_t found;
     char *text;
@@ -65,7 +65,9 @@ Test(tune, a_damaged_file_is_as_none, .timeout = 300) {
     OK(nb_file_write(path, text, size, &err));
     cr_expect(takes(d), "whole again");
     nb_free(text);
+    remove(path);
     globfree(&found);
     nb_device_close(device);
+    remove(dir);
 }
 #endif
