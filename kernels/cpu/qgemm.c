@@ -272,10 +272,10 @@ static size_t chunk_blocks(const nb__qlayout *l) {
     return l->group_blocks < chunk ? chunk / l->group_blocks * l->group_blocks : chunk;
 }
 
-/* One task a worker where that is not too large: what a task fetches ahead past its end is for nothing, and at the start of the next
- * nothing is under way. */
+/* Two tasks a worker where that is not too large: what a task fetches ahead past its end is for nothing, and at the start of the next
+ * nothing is under way; but the worker that wakes last should not keep the others waiting. */
 static size_t panels_per_task(const nb__qlayout *l, unsigned workers) {
-    size_t bytes = nb_max(nb_min(l->panels * l->panel_bytes / workers, MAX_TASK_BYTES), MIN_TASK_BYTES);
+    size_t bytes = nb_max(nb_min(l->panels * l->panel_bytes / (2 * (size_t)workers), MAX_TASK_BYTES), MIN_TASK_BYTES);
     return nb_max(nb_ceil_div(bytes / l->panel_bytes, NB_QNV), 1) * NB_QNV;
 }
 
