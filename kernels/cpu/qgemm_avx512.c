@@ -380,7 +380,6 @@ INLINE void fetch_params(const nb__qtile *t, size_t g) {
 INLINE NB_TARGET_AVX512_VNNI __m512 walk_i8(const nb__qtile *t, const unsigned char *panel, unsigned bits, size_t block,
                                             gemv_form form) {
     size_t block_bytes = 2 * block * bits, blk = 0;
-    size_t units = units_of_step(bits), stride = bits == 3 ? 192 : 64, steps = block / (4 * units);
     const int8_t *x = t->x;
     __m512 y = _mm512_setzero_ps();
     __m512i zero = _mm512_set1_epi32(1 << (bits - 1));
@@ -396,14 +395,7 @@ INLINE NB_TARGET_AVX512_VNNI __m512 walk_i8(const nb__qtile *t, const unsigned c
             const unsigned char *p = panel + blk * block_bytes;
             __m512i acc = _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero, _mm512_set1_epi32(t->minus_sum[blk]));
             fetch_lines(p + WALK_AHEAD, block_bytes);
-            NB_UNROLL
-            for (size_t s = 0; s < steps; s++)
-                NB_UNROLL
-            for (size_t i = 0; i < units; i++) {
-                int32_t four;
-                memcpy(&four, x + (blk * block + 4 * (s * units + i)), sizeof four);
-                acc = _mm512_dpbusd_epi32(acc, unit_of(p + s * stride, bits, i), _mm512_set1_epi32(four));
-            }
+            block_i8(&p, x + blk * block, block, bits, 1, 1, &acc);
             y = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale), _mm512_set1_ps(t->step[blk]), y);
         }
     }
