@@ -72,6 +72,8 @@ static inline const nb_plan_item *nb__run_item(const nb_run *r, size_t layer, nb
 double nb__run_now(void);
 /* Keeps the largest of the process's memory so far. */
 void nb__run_sample_memory(nb_run *r);
+/* Embeddings of `count` calibration windows from `first` on: out, f32 [count * seq_len, hidden]. */
+nb_status nb__run_embed(nb_run *r, size_t first, size_t count, nb_mem out, nb_err *err);
 /* Frees what r holds of the block in work. */
 void nb__run_forget_block(nb_run *r);
 

@@ -159,14 +159,17 @@ static nb_status add_kept_gguf(assembly *a, nb_err *err) {
     return NB_OK;
 }
 
+nb_status nb_output_open_part(const nb_journal *journal, size_t layer, nb_ckpt **part, nb_err *err) {
+    char *path;
+    NB_TRY(nb_journal_part(journal, layer, &path, err));
+    nb_status status = nb_ckpt_open_part(path, part, err);
+    nb_free(path);
+    return status;
+}
+
 nb_status nb_output_open_parts(const nb_journal *journal, nb_ckpt **parts, size_t *open, nb_err *err) {
-    for (*open = 0; *open < journal->done; ++*open) {
-        char *path;
-        NB_TRY(nb_journal_part(journal, *open, &path, err));
-        nb_status status = nb_ckpt_open_part(path, &parts[*open], err);
-        nb_free(path);
-        NB_TRY(status);
-    }
+    for (*open = 0; *open < journal->done; ++*open)
+        NB_TRY(nb_output_open_part(journal, *open, &parts[*open], err));
     return NB_OK;
 }
 

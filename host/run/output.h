@@ -15,6 +15,8 @@ nb_status nb_output_gguf_check(const nb_model *model, const nb_plan *plan, const
 nb_status nb_output_gguf(const nb_model *model, const nb_plan *plan, const nb_journal *journal, const json_t *report,
                          const char *path, uint64_t *file_bytes, nb_err *err);
 
+/* Opens a finished block's part file. */
+nb_status nb_output_open_part(const nb_journal *journal, size_t layer, nb_ckpt **part, nb_err *err);
 /* Opens the part files of the blocks that are done, parts[layer]; *open says how many are, also after a failure. The caller
  * closes them. */
 nb_status nb_output_open_parts(const nb_journal *journal, nb_ckpt **parts, size_t *open, nb_err *err);

@@ -82,9 +82,7 @@ static nb_status on_block(gather *g, size_t layer, step_fn *step, nb_err *err) {
 static nb_status on_batch(gather *g, size_t first, nb_err *err) {
     nb_run *r = g->r;
     size_t layers = g->hp->layers;
-    for (size_t at = 0; at < g->rows; at += r->windows.seq_len)
-        NB_TRY(nb_forward_embed(r->forward, r->windows.ids + first * r->windows.seq_len + at, r->windows.seq_len,
-                                nb_mem_at(g->states, at * g->hp->hidden * sizeof(float)), err));
+    NB_TRY(nb__run_embed(r, first, g->rows / r->windows.seq_len, g->states, err));
     for (size_t layer = 0; layer < layers; layer++)
         NB_TRY(on_block(g, layer, step_forward, err));
     NB_TRY(nb_head_trainer_sample(g->head, nb_mem_at(g->states, layers * g->bytes), g->rows, &g->random, g->d, err));

@@ -89,15 +89,20 @@ static nb_status run_blocks(nb_run *r, nb_err *err) {
     return nb__run_tune_pending(r) ? nb__run_tune(r, err) : NB_OK;
 }
 
+nb_status nb__run_embed(nb_run *r, size_t first, size_t count, nb_mem out, nb_err *err) {
+    size_t length = r->windows.seq_len, bytes = length * nb_model_hparams(r->model)->hidden * sizeof(float);
+    for (size_t i = 0; i < count; i++)
+        NB_TRY(nb_forward_embed(r->forward, r->windows.ids + (first + i) * length, length, nb_mem_at(out, i * bytes), err));
+    return NB_OK;
+}
+
 static nb_status embed_windows(nb_run *r, nb_err *err) {
     const nb_hparams *hp = nb_model_hparams(r->model);
     size_t tokens = r->windows.samples * r->windows.seq_len;
     NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->hidden, err));
     NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->work, err));
     NB_TRY(nb_forward_new(r->model, r->stream, nb__run_forward_rows(r), &r->forward, err));
-    for (size_t at = 0; at < tokens; at += r->windows.seq_len)
-        NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
-                                nb_mem_at(r->hidden, at * hp->hidden * sizeof(float)), err));
+    NB_TRY(nb__run_embed(r, 0, r->windows.samples, r->hidden, err));
     if (r->plan->learn)
         NB_TRY(nb_alloc_array(r->device, tokens, hp->hidden * sizeof(float), &r->block_input, err));
     if (r->plan->asym > 0 || r->plan->learn || r->plan->tune) {

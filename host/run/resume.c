@@ -68,18 +68,15 @@ nb_status nb__run_replay(nb_run *r, size_t layer, nb_err *err) {
     nb_block blocks[2]; /* ours, and the original model's where it has a stream */
     size_t count = nb__run_has_original(r) ? 2 : 1;
     nb_ckpt *part = NULL;
-    char *path = NULL;
     nb_status status;
     if (!r->plan->needs_data)
         return NB_OK;
     NB_TRY(nb__run_load(r, layer, blocks, count, err));
-    NB_GO(nb_journal_part(&r->journal, layer, &path, err));
-    NB_GO(nb_ckpt_open_part(path, &part, err));
+    NB_GO(nb_output_open_part(&r->journal, layer, &part, err));
     NB_GO(restore_weights(r, &blocks[0], part, err));
     NB_GO(nb__run_stages(r, &blocks[0], count > 1 ? &blocks[1] : NULL, false, err));
 out:
     nb_ckpt_close(part);
-    nb_free(path);
     for (size_t i = 0; i < count; i++)
         nb_block_free(r->device, &blocks[i]);
     return status;

@@ -5,14 +5,6 @@
 #include "host/run/impl.h"
 #include "host/run/smooth.h"
 
-static nb_status open_part(const nb_run *r, size_t layer, nb_ckpt **out, nb_err *err) {
-    char *path;
-    NB_TRY(nb_journal_part(&r->journal, layer, &path, err));
-    nb_status status = nb_ckpt_open_part(path, out, err);
-    nb_free(path);
-    return status;
-}
-
 /* What a linear has of a layer: learned scales, or where it is left alone its weight in F32. */
 static nb_status load_linear(nb_run *r, const nb_ckpt *part, const nb_plan_item *it, nb_tune_layer *l, nb_err *err) {
     nb_mem w = {0};
@@ -33,7 +25,7 @@ static nb_status load_layer(nb_run *r, size_t layer, nb_tune_layer *l, nb_err *e
     nb_ckpt *part = NULL;
     nb_status status;
     NB_TRY(nb_block_load(r->model, r->stream, layer, &l->block, err));
-    NB_GO(open_part(r, layer, &part, err));
+    NB_GO(nb_output_open_part(&r->journal, layer, &part, err));
     NB_GO(nb__run_part_norms(r, part, &l->block, err));
     for (int i = 0; i < NB_LIN_COUNT; i++)
         NB_GO(load_linear(r, part, nb__run_item(r, layer, (nb_lin)i), l, err));
@@ -79,7 +71,7 @@ static nb_status write_layer(nb_run *r, size_t layer, const nb_tune_layer *l, nb
     nb_ckpt *part = NULL;
     char *path = NULL;
     nb_status status;
-    NB_GO(open_part(r, layer, &part, err));
+    NB_GO(nb_output_open_part(&r->journal, layer, &part, err));
     for (nb_tap tap = NB_TAP_ATTN_IN; r->plan->smooth && tap <= NB_TAP_MLP_IN; tap += NB_TAP_MLP_IN - NB_TAP_ATTN_IN)
         NB_GO(copy_norm(r, part, layer, tap, err));
     for (int i = 0; i < NB_LIN_COUNT; i++)
@@ -106,10 +98,7 @@ static bool on_step(void *ctx, size_t step, double kl) {
 
 /* Embeddings of all windows into r->hidden, which nothing else needs any more, nor the buffers of stages. */
 static nb_status embed_again(nb_run *r, nb_err *err) {
-    size_t hidden = nb_model_hparams(r->model)->hidden, tokens = r->windows.samples * r->windows.seq_len;
-    for (size_t at = 0; at < tokens; at += r->windows.seq_len)
-        NB_TRY(nb_forward_embed(r->forward, r->windows.ids + at, r->windows.seq_len,
-                                nb_mem_at(r->hidden, at * hidden * sizeof(float)), err));
+    NB_TRY(nb__run_embed(r, 0, r->windows.samples, r->hidden, err));
     NB_TRY(nb_sync(r->stream, err));
     nb_forward_drop_tables(r->forward);
     nb_release(r->device, &r->work);
