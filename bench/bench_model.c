@@ -56,17 +56,17 @@ int main(int argc, char **argv) {
     nb_err err = {0};
     nb_model *model;
     nb_plan plan;
-    double peak;
+    nb_machine machine;
     must(nb_model_open(o.model, &model, &err), &err);
     must(nb_plan_make(model, &o, &plan, &err), &err);
-    must(nb_measure_flops("cpu", o.threads, &peak, &err), &err);
+    must(nb_measure_machine("cpu", o.threads, &machine, &err), &err);
     must(nb_run_quantize(model, &plan, &o, &hooks, &r, &err), &err);
     const nb_hparams *hp = nb_model_hparams(model);
     double rate = forward_flop(hp) / r.forward_seconds;
-    printf("matrix product %.0f GFLOP/s\n", 1e-9 * peak);
+    printf("matrix product %.0f GFLOP/s\n", 1e-9 * machine.flops);
     printf("total %.2f s: forward %.2f, statistics %.2f, solve %.2f, write %.2f, other %.2f\n", r.seconds, r.forward_seconds,
            r.statistics_seconds, r.solve_seconds, r.write_seconds, r.other_seconds);
-    printf("calibration forward %.0f GFLOP/s, %.0f %% of the matrix product\n", 1e-9 * rate, 100 * rate / peak);
+    printf("calibration forward %.0f GFLOP/s, %.0f %% of the matrix product\n", 1e-9 * rate, 100 * rate / machine.flops);
     printf("peak anonymous memory %.1f MB, bound %.1f MB\n", 1e-6 * (double)r.peak_memory, 1e-6 * memory_bound(hp));
     nb_run_result_free(&r);
     nb_plan_free(&plan);

@@ -76,6 +76,17 @@ static void cpu_model(char *out, size_t cap) {
         fclose(f);
 }
 
+/* What a container may take (cgroup v2), where that is less than the machine has. */
+static size_t container_limit(size_t all) {
+    FILE *f = fopen("/sys/fs/cgroup/memory.max", "r");
+    unsigned long long bytes;
+    if (f && fscanf(f, "%llu", &bytes) == 1 && bytes < all) /* or "max" */
+        all = (size_t)bytes;
+    if (f)
+        fclose(f);
+    return all;
+}
+
 static void cpu_fill_info(unsigned features, unsigned threads, nb_device_info *out) {
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "cpu");
@@ -86,7 +97,7 @@ static void cpu_fill_info(unsigned features, unsigned threads, nb_device_info *o
              features & NB_NEED_NEON ? " NEON" : "", features & NB_NEED_DOTPROD ? " dot product" : "");
     long page = sysconf(_SC_PAGESIZE), all = sysconf(_SC_PHYS_PAGES), free_pages = sysconf(_SC_AVPHYS_PAGES);
     if (page > 0 && all > 0)
-        out->memory = (size_t)all * (size_t)page;
+        out->memory = container_limit((size_t)all * (size_t)page);
     if (page > 0 && free_pages > 0)
         out->memory_free = (size_t)free_pages * (size_t)page;
 }

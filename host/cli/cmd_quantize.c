@@ -135,8 +135,8 @@ static json_t *plan_json(const nb_plan *plan) {
                                                (json_int_t)it->k, "skip", (int)it->skip, "bits", (int)it->bits, "group_size",
                                                (json_int_t)it->group_size));
     }
-    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method_name,
-                     "scales", nb_scale_rule_name(plan->scales),
+    return json_pack("{s:i, s:s, s:b, s:i, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method_name,
+                     "two_sided", (int)plan->two_sided, "descent", (int)plan->descent, "scales", nb_scale_rule_name(plan->scales),
                      "format", plan->config.format, "group_size", (json_int_t)plan->group_size, "symmetric",
                      (int)plan->config.symmetric, "weights", (json_int_t)plan->weights, "packed_bytes",
                      (json_int_t)plan->packed_bytes, "other_bytes", (json_int_t)plan->other_bytes, "bits_per_weight",
@@ -146,7 +146,8 @@ static json_t *plan_json(const nb_plan *plan) {
 
 static void print_settings(const nb_plan *plan, FILE *out) {
     char packed[24], other[24], peak[24];
-    fprintf(out, "%s, %u bits, group size %lld, %s, scales by %s, format %s\n", plan->method_name, plan->config.bits,
+    fprintf(out, "%s%s%s, %u bits, group size %lld, %s, scales by %s, format %s\n", plan->method_name,
+            plan->two_sided ? " with feedback over rows" : "", plan->descent ? " and coordinate descent" : "", plan->config.bits,
             (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", nb_scale_rule_name(plan->scales),
             plan->config.format);
     fprintf(out, "quantized matrices %s (%.3f bits per weight), other tensors %s, peak memory about %s\n",
@@ -177,11 +178,11 @@ static void print_plan(const nb_plan *plan, double flops_rate) {
 }
 
 static nb_status dry_run(const quantize_values *v, const nb_plan *plan, nb_err *err) {
-    double rate;
+    nb_machine machine;
     if (v->common.json)
         return nb_cli_json(plan_json(plan), err);
-    NB_TRY(nb_measure_flops(v->device, (unsigned)v->threads, &rate, err));
-    print_plan(plan, rate);
+    NB_TRY(nb_measure_machine(v->device, (unsigned)v->threads, &machine, err));
+    print_plan(plan, machine.flops);
     return nb_cli_flush(err);
 }
 
@@ -249,10 +250,17 @@ static nb_status quantize(const quantize_values *v, const nb_model *model, const
 }
 
 static nb_status settle_best(const quantize_values *v, const nb_model *model, nb_run_options *o, nb_err *err) {
-    double rate = 0;
-    if (!strcmp(o->method, "best") && v->budget > 0)
-        NB_TRY(nb_measure_flops(v->device, (unsigned)v->threads, &rate, err));
-    return nb_best_options(model, o, v->budget, rate, err);
+    nb_best_limits limits = {.seconds = v->budget};
+    nb_machine machine;
+    if (strcmp(o->method, "best") != 0)
+        return NB_OK;
+    NB_TRY(nb_measure_machine(v->device, (unsigned)v->threads, &machine, err));
+    limits.flops = machine.flops;
+    limits.memory = machine.memory;
+    limits.gradients = machine.gradients;
+    if (o->resume)
+        NB_TRY(nb_run_recipe(o, limits.begun, sizeof limits.begun, err));
+    return nb_best_options(model, o, &limits, err);
 }
 
 static nb_status execute(const quantize_values *v, const char *path, nb_err *err) {

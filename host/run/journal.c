@@ -41,8 +41,9 @@ static nb_status append_json(nb_journal *j, const json_t *line, nb_err *err) {
     return status;
 }
 
-static nb_status write_head(nb_journal *j, const char *fingerprint, const char *device, nb_err *err) {
-    json_t *head = json_pack("{s:s, s:s, s:s}", "nibble", NB_VERSION_STRING, "fingerprint", fingerprint, "device", device);
+static nb_status write_head(nb_journal *j, const char *fingerprint, const char *device, const char *recipe, nb_err *err) {
+    json_t *head = json_pack("{s:s, s:s, s:s, s:s*}", "nibble", NB_VERSION_STRING, "fingerprint", fingerprint, "device", device, "recipe",
+                             recipe);
     if (!head)
         return nb_fail_memory(err, 0, "a journal line");
     nb_status status = append_json(j, head, err);
@@ -185,7 +186,7 @@ static nb_status load(nb_journal *j, const char *fingerprint, const char *device
     return status;
 }
 
-nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *device, bool resume,
+nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *device, const char *recipe, bool resume,
                           bool allow_device_change, nb_journal *out, nb_err *err) {
     nb_journal j = {0};
     nb_status status;
@@ -202,12 +203,30 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
     if (fresh) {
         NB_GO(nb_dir_remove(dir, err));
         NB_GO(nb_dir_make(dir, err));
-        NB_GO(write_head(&j, fingerprint, device, err));
+        NB_GO(write_head(&j, fingerprint, device, recipe, err));
     }
     *out = j;
 out:
     if (status != NB_OK)
         nb_journal_close(&j);
+    return status;
+}
+
+nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err) {
+    char *path, *text = NULL;
+    size_t size;
+    json_t *head = NULL;
+    out[0] = 0;
+    NB_TRY(nb_path_join(dir, "journal.jsonl", &path, err));
+    nb_status status = nb_path_exists(path) ? nb_file_read(path, MAX_JOURNAL, &text, &size, err) : NB_OK;
+    if (status == NB_OK && text) {
+        nb_err torn = {0}; /* nb_journal_open says what is to be said of it */
+        if (nb_json_parse(text, strcspn(text, "\n"), path, &head, &torn) == NB_OK)
+            snprintf(out, cap, "%s", text_of(head, "recipe"));
+    }
+    json_decref(head);
+    nb_free(text);
+    nb_free(path);
     return status;
 }
 

@@ -23,9 +23,12 @@ typedef struct nb_journal {
  *   resume false and one is there: what is in dir is removed and a new one starts;
  *   resume true and none is there: a new one starts;
  *   resume true and one is there: its fingerprint must be ours, and its device, unless allow_device_change (then the change is
- *   recorded); NB_E_USAGE says what differs. A damaged last line is cut off; part files are checked by their hashes. */
-nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *device, bool resume,
+ *   recorded); NB_E_USAGE says what differs. A damaged last line is cut off; part files are checked by their hashes.
+ * recipe: what a new journal's head records of --method best, or NULL. */
+nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *device, const char *recipe, bool resume,
                           bool allow_device_change, nb_journal *out, nb_err *err);
+/* The recipe in the head of the journal in dir, cut to cap; "" where there is no journal, no recipe, or no head that can be read. */
+nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err);
 /* Records that block `done` is finished: its part file's name, and its report (a new reference is taken). */
 nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err);
 /* Path of the part file of a block: DIR/part-00012.safetensors, or when the model is tuned its new one. Free with nb_free. */

@@ -27,13 +27,18 @@ static nb_status best_time(nb_stream *stream, const struct nb_matmul_args *args,
     return NB_OK;
 }
 
-nb_status nb_measure_flops(const char *name, unsigned threads, double *out, nb_err *err) {
+bool nb_device_has_gradients(const nb_device *device) {
+    return device->chosen[NB_OP_scale_step] && device->chosen[NB_OP_kl_back];
+}
+
+nb_status nb_measure_machine(const char *name, unsigned threads, nb_machine *out, nb_err *err) {
     nb_device_options o = {.threads = threads};
     size_t bytes = (size_t)SIZE * SIZE * sizeof(float);
     struct nb_matmul_args args = {.m = SIZE, .n = SIZE, .k = SIZE, .lda = SIZE, .ldb = SIZE, .ldc = SIZE, .trans_b = true,
                                   .alpha = 1.0f};
     nb_device *device = NULL;
     nb_stream *stream = NULL;
+    nb_device_info info;
     double seconds = 0;
     nb_status status;
     NB_GO(nb_device_open(name, &o, &device, err));
@@ -44,7 +49,8 @@ nb_status nb_measure_flops(const char *name, unsigned threads, double *out, nb_e
     NB_GO(nb_fill(stream, args.a, 0, bytes, err));
     NB_GO(nb_fill(stream, args.b, 0, bytes, err));
     NB_GO(best_time(stream, &args, &seconds, err));
-    *out = 2.0 * SIZE * SIZE * SIZE / seconds;
+    NB_GO(device->backend->info(device, &info, err));
+    *out = (nb_machine){.flops = 2.0 * SIZE * SIZE * SIZE / seconds, .memory = info.memory, .gradients = nb_device_has_gradients(device)};
 out:
     if (device) {
         nb_release(device, &args.a);

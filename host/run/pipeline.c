@@ -221,8 +221,8 @@ static nb_status put_in_place(const nb_run *r, const char *final_dir, const char
 
 static json_t *make_report(const nb_run *r) {
     json_t *tuned = r->journal.tune_report;
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O*, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
-                     "method", r->options->method, "scales", nb_scale_rule_name(r->plan->scales), "asym_calib",
+    return json_pack("{s:s, s:s, s:s, s:b, s:i, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O*, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
+                     "method", r->options->method, "two_sided", (int)r->plan->two_sided, "descent", (int)r->plan->descent, "scales", nb_scale_rule_name(r->plan->scales), "asym_calib",
                      r->plan->asym, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
                      (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
                      r->plan->bits_per_weight, "learned_scales", tuned, "blocks", r->journal.reports);
@@ -263,10 +263,19 @@ static nb_status check_method(const nb_run *r, nb_err *err) {
     const nb_plan *plan = r->plan;
     nb_op need = plan->learn ? NB_OP_learned_round : !strcmp(plan->method->name, "hqq") ? NB_OP_hqq : NB_OP_rtn;
     bool back = plan->tune || plan->two_sided;
-    if (!r->device->chosen[need] || (back && (!r->device->chosen[NB_OP_scale_step] || !r->device->chosen[NB_OP_kl_back])))
+    if (!r->device->chosen[need] || (back && !nb_device_has_gradients(r->device)))
         return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "--method", "%s does not run on the device %s yet; --device cpu does it",
                           plan->method_name, r->device->backend->name);
     return plan->gguf ? nb_output_gguf_check(r->model, plan, r->options->out, err) : NB_OK;
+}
+
+nb_status nb_run_recipe(const nb_run_options *options, char *out, size_t cap, nb_err *err) {
+    nb_str work = {0};
+    nb_status status = nb_str_addf(&work, err, "%s.partial", options->out);
+    if (status == NB_OK)
+        status = nb_journal_recipe(work.data, out, cap, err);
+    nb_str_free(&work);
+    return status;
 }
 
 static nb_status prepare(nb_run *r, const char *work, nb_err *err) {
@@ -282,8 +291,8 @@ static nb_status prepare(nb_run *r, const char *work, nb_err *err) {
         NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
     NB_TRY(check_disk(r, work, err));
     NB_TRY(fingerprint(r, print, err));
-    NB_TRY(nb_journal_open(work, print, r->result->device, r->options->resume, r->options->allow_device_change, &r->journal,
-                           err));
+    NB_TRY(nb_journal_open(work, print, r->result->device, r->options->recipe, r->options->resume, r->options->allow_device_change,
+                           &r->journal, err));
     if (r->plan->needs_data && (r->journal.done < nb_model_hparams(r->model)->layers || nb__run_tune_pending(r)))
         NB_TRY(embed_windows(r, err));
     return NB_OK;

@@ -40,10 +40,15 @@ typedef struct nb_run_result {
  * after a failure, for --resume. */
 nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
                           const nb_run_hooks *hooks, nb_run_result *out, nb_err *err);
+/* The recipe of --method best that an interrupted run of these options was begun with; "" if there is none. */
+nb_status nb_run_recipe(const nb_run_options *options, char *out, size_t cap, nb_err *err);
 void nb_run_result_free(nb_run_result *result);
 
 /* Peak of anonymous memory of this process so far (Linux: RssAnon is sampled; VmHWM counts mapped files too); 0 where unknown. */
 uint64_t nb_anon_memory(void);
+
+/* Has the device the kernels of a pass backward through a whole model? */
+bool nb_device_has_gradients(const nb_device *device);
 
 /* What a device must be like for the same bytes: its kind and the rows that it runs. */
 void nb_device_text(nb_device *device, char *out, size_t cap);

@@ -340,8 +340,8 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         if (it->lin != NB_LIN_K && it->lin != NB_LIN_V && it->lin != NB_LIN_UP)
             plan->flop += tokens * k * k;
         plan->flop += it->skip ? 0.0 : n * k * k + k * k * k * 2.0 / 3.0;
-        if (o->descent && !it->skip && plan->method->needs_hessian) /* a gradient, and half of one inside a sweep */
-            plan->flop += (double)o->descent * 3.0 * n * k * k;
+        if (plan->descent && !it->skip) /* a gradient, and half of one inside a sweep */
+            plan->flop += (double)plan->descent * 3.0 * n * k * k;
         if (plan->smooth)
             plan->flop += NB_AWQ_ALPHAS * 2.0 * n * k * k;
         if (plan->learn) /* forward, and back by inputs and by weights */
@@ -359,7 +359,7 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
                              nb_forward_bytes(hp, nb_min(o->samples * o->seq_len, 4096));
     if (plan->smooth)
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 25 * (uint64_t)max_weight;
-    if (o->descent)
+    if (plan->descent)
         plan->peak_memory += 9 * (uint64_t)max_weight;
     if (plan->learn)
         plan->peak_memory += plan_learn_memory(plan, hp, o);
@@ -491,6 +491,7 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
         return nb_fail_at(err, NB_E_USAGE, NULL, "--two-sided", "belongs to --method gptq, and awq+gptq");
     if (plan->two_sided && o->order == NB_ORDER_ACT)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with --two-sided; group-aware does");
+    plan->descent = o->descent;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
     plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;

@@ -49,6 +49,7 @@ typedef struct nb_run_options {
     size_t samples, seq_len;
     uint64_t seed;
     unsigned threads;
+    const char *recipe;      /* what "best" stood for (nb_best_options), or NULL */
     bool ragged, resume, force, allow_device_change;
     uint64_t shard_bytes;    /* largest output file; 0: 5 GB */
     nb_override *overrides;
@@ -78,6 +79,7 @@ typedef struct nb_plan {
     bool smooth;         /* AWQ channel scales first */
     bool learn;          /* learned rounding of the whole block at last */
     bool two_sided;      /* GPTQ with feedback over rows */
+    unsigned descent;    /* GPTQ: sweeps of coordinate descent */
     bool tune;           /* learned scales of the whole model when all blocks are done */
     size_t learn_steps, learn_batch, tune_steps, tune_batch; /* 0 where there is none */
     double learn_rate, tune_rate;
@@ -98,14 +100,27 @@ typedef struct nb_plan {
 nb_status nb_plan_make(const nb_model *model, const nb_run_options *options, nb_plan *out, nb_err *err);
 void nb_plan_free(nb_plan *plan);
 
-/* Where the method is "best", puts in its place what is recommended for these bits and this format, of those whose computing takes
- * at most `seconds` at `flops` FLOP/s; seconds <= 0: any. */
-nb_status nb_best_options(const nb_model *model, nb_run_options *o, double seconds, double flops, nb_err *err);
+/* What "best" may take. */
+typedef struct nb_best_limits {
+    double seconds, flops; /* computing: so long at so many FLOP/s; seconds <= 0: any */
+    uint64_t memory;       /* the device's, bytes; 0: not known */
+    bool gradients;        /* the device has the kernels of a backward pass */
+    char begun[32];        /* the recipe of the run that is to go on, "" if none is */
+} nb_best_limits;
+
+/* Where the method is "best", puts in its place what is recommended for these bits, this format and these limits, or what the run that
+ * is to go on has begun with. */
+nb_status nb_best_options(const nb_model *model, nb_run_options *o, const nb_best_limits *limits, nb_err *err);
 
 /* Device bytes of two_sided (outputs.c). */
 uint64_t nb__run_outputs_bytes(const nb_plan *plan, const nb_hparams *hp, size_t samples, size_t length);
 
-/* FLOP/s of the device's dense product right now, by a short measurement; for time estimates. */
-nb_status nb_measure_flops(const char *device, unsigned threads, double *out, nb_err *err);
+typedef struct nb_machine {
+    double flops;    /* FLOP/s of the dense product right now, by a short measurement; for time estimates */
+    uint64_t memory; /* bytes; 0: not known */
+    bool gradients;  /* has the kernels of a backward pass */
+} nb_machine;
+
+nb_status nb_measure_machine(const char *device, unsigned threads, nb_machine *out, nb_err *err);
 
 #endif

@@ -129,6 +129,18 @@ Test(resume, killed_at_any_instant) {
     }
 }
 
+/* --method best goes on with what it began, whatever would be chosen by now. */
+Test(resume, with_the_recipe_that_was_begun) {
+    char whole[128];
+    cr_assert_eq(shell(RUN " --method best -o whole && " RUN " --method best --budget 0.000000001 -o cheap"), 0, "%s", run_err);
+    strcpy(whole, folder_hash("whole"));
+    cr_assert_str_neq(folder_hash("cheap"), whole);
+    cr_assert_eq(shell("ulimit -f 100; " RUN " --method best -o out; :"), 0);
+    cut_back(1);
+    cr_assert_eq(shell(RUN " --method best --budget 0.000000001 -o out --resume"), 0, "%s", run_err);
+    cr_assert_str_eq(folder_hash("out"), whole);
+}
+
 Test(resume, another_run_is_refused_and_nothing_is_lost) {
     run_until_assembly();
     static const char *const changes[] = {"--bits 8", "--asym", "--seed 7", "--order act", "--group-size 32", "--damp 0.02",

@@ -24,7 +24,7 @@ static void drop_dir(void) {
 TestSuite(journal, .init = make_dir, .fini = drop_dir);
 
 static nb_status open_it(bool resume, const char *print, const char *device, bool allow, nb_journal *j) {
-    return nb_journal_open(work, print, device, resume, allow, j, &err);
+    return nb_journal_open(work, print, device, NULL, resume, allow, j, &err);
 }
 
 static void add_block(nb_journal *j) {

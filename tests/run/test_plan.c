@@ -130,21 +130,28 @@ Test(plan, notes_say_which_readers_take_the_file) {
     cr_assert_null(strstr(notes("*.up_proj:group-size=-1", 32), power));
 }
 
-/* Without a budget the first recipe for the bits, with none to spend rounding to nearest; more time never gives a cheaper one. */
+static nb_best_limits anything(void) {
+    return (nb_best_limits){.gradients = true};
+}
+
+/* Without limits the first recipe, with no time to spend rounding to nearest; more time never gives a cheaper one. */
 Test(plan, best_goes_by_bits_and_budget) {
     nb_model *model = open_tiny("llama-tied-f16");
     nb_run_options o = options();
-    cr_assert_eq(nb_best_options(model, &o, 0, 0, &err), NB_OK);
+    nb_best_limits limits = anything();
+    cr_assert_eq(nb_best_options(model, &o, &limits, &err), NB_OK);
     cr_assert_str_eq(o.method, "gptq", "only best is replaced");
-    cr_assert_eq(o.descent, 0);
+    cr_assert_null(o.recipe);
+    cr_assert_not(o.two_sided);
     double last = -1;
     for (unsigned bits = 3; bits <= 4; bits++) {
         o = options();
         o.bits = bits;
         o.method = "best";
-        cr_assert_eq(nb_best_options(model, &o, 0, 0, &err), NB_OK);
+        limits = anything();
+        cr_assert_eq(nb_best_options(model, &o, &limits, &err), NB_OK);
         cr_assert_str_eq(o.method, "gptq");
-        cr_assert_eq(o.descent > 0, bits == 3);
+        cr_assert(o.two_sided);
         cr_assert_gt(o.asym_calib, 0.0);
         last = -1;
         for (double seconds = 1e-9; seconds < 1e3; seconds *= 1.5) {
@@ -152,7 +159,9 @@ Test(plan, best_goes_by_bits_and_budget) {
             o = options();
             o.bits = bits;
             o.method = "best";
-            cr_assert_eq(nb_best_options(model, &o, seconds, 1e9, &err), NB_OK);
+            limits.seconds = seconds;
+            limits.flops = 1e9;
+            cr_assert_eq(nb_best_options(model, &o, &limits, &err), NB_OK);
             cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK);
             cr_assert_leq(plan.flop / 1e9, seconds);
             cr_assert_geq(plan.flop, last);
@@ -161,7 +170,30 @@ Test(plan, best_goes_by_bits_and_budget) {
             last = plan.flop;
             nb_plan_free(&plan);
         }
-        cr_assert_eq(o.descent > 0, bits == 3, "there was time enough");
+        cr_assert(o.two_sided, "there was time enough");
+    }
+    nb_model_close(model);
+}
+
+/* A device without gradients, an order that does not go with feedback over rows, or too little memory give the next recipe; a run
+ * that goes on keeps its own. */
+Test(plan, best_goes_by_device_order_and_memory) {
+    nb_model *model = open_tiny("llama-tied-f16");
+    for (int i = 0; i < 8; i++) {
+        nb_run_options o = options();
+        nb_best_limits limits = anything();
+        o.method = "best";
+        o.bits = i & 1 ? 3 : 4;
+        limits.gradients = i / 2 != 0;
+        o.order = i / 2 == 1 ? NB_ORDER_ACT : NB_ORDER_GROUP_AWARE;
+        limits.memory = i / 2 == 2 ? 1 : 0;
+        if (i / 2 == 3)
+            strcpy(limits.begun, "gptq");
+        cr_assert_eq(nb_best_options(model, &o, &limits, &err), NB_OK);
+        cr_assert_str_eq(o.method, "gptq", "%d", i);
+        cr_assert_not(o.two_sided, "%d", i);
+        cr_assert_eq(o.descent, i / 2 == 3 || o.bits == 4 ? 0 : 2, "%d", i);
+        cr_assert_gt(o.asym_calib, 0.0);
     }
     nb_model_close(model);
 }
