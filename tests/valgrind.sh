@@ -29,6 +29,12 @@ check 0 quantize "$models/llama-untied-bf16" -o b --method rtn --asym --bits 3 -
 check 0 quantize "$models/llama-tied-f16" -o c --calib text.txt --samples 3 --seq-len 16 --order act -q
 check 0 quantize "$golden/gguf/llama-tied-f16.gguf" -o d --calib self --samples 2 --seq-len 16 --asym --checkpoint-format gptq -q
 check 0 quantize "$models/llama-tied-f16" -o e --dry-run --json --override '*.up_proj:bits=8' --override 're:.*\.0\..*:skip'
+check 0 quantize "$models/llama-tied-f16" -o g --calib text.txt --samples 3 --seq-len 16 --method best --bits 3 --asym --group-size 32 -q
+check 0 quantize "$models/llama-tied-f16" -o h --calib text.txt --samples 3 --seq-len 16 --method gptq+tune --two-sided --iters 2 --asym -q
+check 0 quantize "$models/llama-tied-f16" -o i --calib text.txt --samples 3 --seq-len 16 --method awq+gptq --format awq --descent 1 -q
+check 0 quantize "$models/llama-tied-f16" -o j --calib text.txt --samples 3 --seq-len 16 --method autoround --iters 2 -q
+check 0 quantize "$golden/gguf/llama-tied-f16.gguf" -o k.gguf --method hqq --asym --format gguf -q
+check 0 eval k.gguf --text text.txt --seq-len 16 --max-tokens 64 --json -q
 check 0 eval c --text text.txt --seq-len 16 --max-tokens 64 --reference "$models/llama-tied-f16" --logits l.f32 --json -q
 check 0 generate c -p "Hello" -n 4 -q
 check 0 inspect b --tensors --json
