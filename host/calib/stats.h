@@ -4,10 +4,11 @@
 
 #include "host/backend/backend.h"
 
-/* H[k,k] += (2 / rows) X^T X for X f32 [rows, k]; both triangles are filled. H must hold a symmetric matrix, zero at first. */
-nb_status nb_calib_hessian(nb_stream *stream, nb_mem x, size_t rows, size_t k, nb_mem h, nb_err *err);
+/* H[k,k] += (2 / total) X^T X for X f32 [rows, k], rows of `total` in all; both triangles are filled. H must hold a symmetric matrix,
+ * zero at first. */
+nb_status nb_calib_hessian(nb_stream *stream, nb_mem x, size_t rows, size_t k, size_t total, nb_mem h, nb_err *err);
 
-/* cross[k,k] = (2 / rows) Xo^T X, for the original model's inputs `exact` = Xo and X, f32 [rows, k] each. */
-nb_status nb_calib_cross(nb_stream *stream, nb_mem exact, nb_mem x, size_t rows, size_t k, nb_mem cross, nb_err *err);
+/* cross[k,k] += (2 / total) Xo^T X, for the original model's inputs `exact` = Xo and X, f32 [rows, k] each; zero at first. */
+nb_status nb_calib_cross(nb_stream *stream, nb_mem exact, nb_mem x, size_t rows, size_t k, size_t total, nb_mem cross, nb_err *err);
 
 #endif

@@ -20,7 +20,7 @@ struct nb_trainer {
     nb_mem q0, k0;            /* q and k before the norms of their heads, where the family has them */
     nb_mem a0, m0;            /* [hidden]: what attention and MLP add, before its norm, where the family has one */
     nb_mem dq, dk, dv, d_o, d_act, dn; /* gradients */
-    const nb_mem *grams; /* [NB_LIN_COUNT], the caller's, or NULL */
+    const nb_mem *grams, *squares; /* [NB_LIN_COUNT], the caller's, or NULL */
     nb_mem cos[2], sin[2], minus_sin[2]; /* [length, head_dim / 2], of global and local layers */
 };
 
@@ -213,15 +213,26 @@ nb_status nb_trainer_forward(nb_trainer *t, const nb_block *b, nb_mem x, nb_mem 
 
 /* ---- backward ---- */
 
-/* grads[lin] [n,k] = d^T x, and d^T d is added to the linear's covariance, each where it is wanted. */
+/* What is wanted of the gradient by a linear's outputs: its covariance, its length at each token. */
+static nb_status by_output(nb_trainer *t, nb_lin lin, size_t n, nb_mem d, nb_err *err) {
+    struct nb_hessian_args add = {.rows = t->tokens, .k = n, .x = d, .ldx = n, .ldh = n, .scale = 1.0f, .mirror = true};
+    struct nb_row_dot_args square = {.rows = t->tokens, .k = n, .a = d, .lda = n, .b = d, .ldb = n};
+    if (t->grams && t->grams[lin].base) {
+        add.h = t->grams[lin];
+        NB_TRY(nb_launch(t->stream, NB_OP_hessian, &add, err));
+    }
+    if (t->squares && t->squares[lin].base) {
+        square.out = t->squares[lin];
+        NB_TRY(nb_launch(t->stream, NB_OP_row_dot, &square, err));
+    }
+    return NB_OK;
+}
+
+/* grads[lin] [n,k] = d^T x, where it is wanted. */
 static nb_status by_weight(nb_trainer *t, const nb_block *b, nb_lin lin, nb_mem d, nb_mem x, const nb_mem *grads, nb_err *err) {
     const nb_linear *l = &b->lin[lin];
     nb_mem grad = grads[lin];
-    if (t->grams && t->grams[lin].base) {
-        struct nb_hessian_args add = {.rows = t->tokens, .k = l->n, .x = d, .ldx = l->n, .h = t->grams[lin], .ldh = l->n, .scale = 1.0f,
-                                      .mirror = true};
-        NB_TRY(nb_launch(t->stream, NB_OP_hessian, &add, err));
-    }
+    NB_TRY(by_output(t, lin, l->n, d, err));
     if (!grad.base)
         return NB_OK;
     struct nb_matmul_args a = {.m = l->n, .n = l->k, .k = t->tokens, .a = d, .lda = l->n, .trans_a = true, .b = x, .ldb = l->k,
@@ -303,8 +314,9 @@ nb_status nb_trainer_back(nb_trainer *t, const nb_block *b, nb_mem d, const nb_m
     return by_weight(t, b, NB_LIN_V, t->dv, t->n1, grads, err);
 }
 
-void nb_trainer_set_grams(nb_trainer *t, const nb_mem grams[NB_LIN_COUNT]) {
+void nb_trainer_set_grams(nb_trainer *t, const nb_mem grams[NB_LIN_COUNT], const nb_mem squares[NB_LIN_COUNT]) {
     t->grams = grams;
+    t->squares = squares;
 }
 
 nb_status nb_trainer_back_input(nb_trainer *t, const nb_block *b, nb_mem d, nb_err *err) {

@@ -20,9 +20,9 @@ nb_status nb_trainer_forward(nb_trainer *t, const nb_block *block, nb_mem x, nb_
 /* Given d = gradient by the output (overwritten), grads[lin] = gradient by the weight, f32 [n,k], for each lin whose buffer is
  * there. After nb_trainer_forward with the same block. */
 nb_status nb_trainer_back(nb_trainer *t, const nb_block *block, nb_mem d, const nb_mem grads[NB_LIN_COUNT], nb_err *err);
-/* From here on nb_trainer_back adds d^T d, d [tokens, n] the gradient by a linear's output, to grams[lin], f32 [n,n], where that is there.
- * NULL: no more. */
-void nb_trainer_set_grams(nb_trainer *t, const nb_mem grams[NB_LIN_COUNT]);
+/* From here on nb_trainer_back adds d^T d, d [tokens, n] the gradient by a linear's output, to grams[lin], f32 [n,n], where that is there,
+ * and writes each token's |d|^2 to squares[lin], f32 [tokens], where that is. The arrays are the caller's; NULL: no more. */
+void nb_trainer_set_grams(nb_trainer *t, const nb_mem grams[NB_LIN_COUNT], const nb_mem squares[NB_LIN_COUNT]);
 
 /* The way on to the blocks before: right after nb_trainer_back, with the same block and d, which becomes the gradient by x. */
 nb_status nb_trainer_back_input(nb_trainer *t, const nb_block *block, nb_mem d, nb_err *err);

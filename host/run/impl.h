@@ -56,6 +56,7 @@ typedef struct nb_run {
     const char *prefixes[NB__RUN_TENSORS];
     char norm_names[NB_TAP_COUNT][160];
     nb_mem *output_side;  /* [plan items] f32 [n,n]: covariances of gradients by outputs; NULL without --two-sided */
+    nb_mem token_factor;  /* f32 [layers, NB_TAP_COUNT, tokens]: what each token's input is multiplied by; absent without --two-sided */
     nb_mem channel_scale; /* f32 [k] of the tap in work; absent: all 1 */
     size_t n_tensors;
     json_t *report;

@@ -1,6 +1,10 @@
 /* What a linear's outputs mean to the model's loss: the covariance of the gradients by them, over the calibration windows, in the original
- * model; for GPTQ with feedback over rows (host/quant/twosided.c). The loss is -log p of tokens drawn from the model's own predictions:
+ * model; for GPTQ with feedback over rows (host/quant/twosided.c). And what each token's do: its input counts in a linear's Hessian by
+ * the length of that gradient. In the closest product of two covariances (YAQA, arXiv 2505.22988) it is the length's square, but a few
+ * tokens have most of that, and what is estimated from fewer tokens is worse (docs/quality.md). The loss is -log p of tokens drawn from the model's own predictions:
  * the covariance is then of the Fisher information, the curvature of the KL divergence to them (K-FAC, arXiv 1503.05671). */
+#include <math.h>
+
 #include "host/model/train.h"
 #include "host/run/impl.h"
 
@@ -10,22 +14,34 @@ typedef struct gather {
     nb_run *r;
     const nb_hparams *hp;
     size_t batch, rows, bytes; /* windows at once, their tokens, bytes of their activations */
+    size_t first;              /* token of the batch in work */
     nb_trainer *trainer;
     nb_head_trainer *head;
     nb_mem states, d; /* f32 [layers + 1, rows, hidden], [rows, hidden] */
+    nb_mem squares;   /* f32 [NB_LIN_COUNT, rows]: |d|^2 of the block in work */
+    float *weights;   /* [layers, NB_TAP_COUNT, tokens of all windows]: their sums over the linears of a tap */
+    float *host;      /* [NB_LIN_COUNT, rows] */
     nb_random random;
 } gather;
 
 uint64_t nb__run_outputs_bytes(const nb_plan *plan, const nb_hparams *hp, size_t samples, size_t length) {
     size_t rows = nb_min(nb_max(TOKENS / length, 1), samples) * length;
-    uint64_t bytes = 4 * (uint64_t)rows * hp->hidden * (hp->layers + 2) + nb_trainer_bytes(hp, rows) + nb_head_trainer_bytes(hp);
+    uint64_t bytes = 4 * (uint64_t)rows * (hp->hidden * (hp->layers + 2) + 2 * NB_LIN_COUNT) + nb_trainer_bytes(hp, rows) +
+                     nb_head_trainer_bytes(hp) + 8 * (uint64_t)hp->layers * NB_TAP_COUNT * samples * length;
     for (size_t i = 0; i < plan->count; i++)
         bytes += plan->items[i].skip ? 0 : 4 * (uint64_t)plan->items[i].n * plan->items[i].n;
     return bytes;
 }
 
+static size_t all_tokens(const gather *g) {
+    return g->r->windows.samples * g->r->windows.seq_len;
+}
+
 static nb_status setup(gather *g, nb_err *err) {
     nb_run *r = g->r;
+    NB_TRY(nb_calloc(g->hp->layers * NB_TAP_COUNT * all_tokens(g), sizeof *g->weights, "weights of tokens", &g->weights, err));
+    NB_TRY(nb_calloc(NB_LIN_COUNT * g->rows, sizeof *g->host, "weights of tokens", &g->host, err));
+    NB_TRY(nb_alloc_array(r->device, NB_LIN_COUNT * g->rows, sizeof(float), &g->squares, err));
     NB_TRY(nb_calloc(r->plan->count, sizeof *r->output_side, "covariances of gradients", &r->output_side, err));
     for (size_t i = 0; i < r->plan->count; i++) {
         const nb_plan_item *it = &r->plan->items[i];
@@ -59,15 +75,31 @@ static nb_status step_forward(gather *g, size_t layer, nb_block *block, nb_err *
     return nb_sync(g->r->stream, err);
 }
 
+/* The weights of the batch's tokens at the taps of a block. */
+static nb_status take_squares(gather *g, size_t layer, nb_err *err) {
+    nb_stream *stream = g->r->stream;
+    NB_TRY(nb_download(stream, g->host, g->squares, NB_LIN_COUNT * g->rows * sizeof *g->host, err));
+    NB_TRY(nb_sync(stream, err));
+    for (int l = 0; l < NB_LIN_COUNT; l++) {
+        float *to = g->weights + (layer * NB_TAP_COUNT + g->hp->family->lins[l].tap) * all_tokens(g) + g->first;
+        for (size_t i = 0; i < g->rows && !nb__run_item(g->r, layer, (nb_lin)l)->skip; i++)
+            to[i] += g->host[(size_t)l * g->rows + i];
+    }
+    return NB_OK;
+}
+
 static nb_status step_back(gather *g, size_t layer, nb_block *block, nb_err *err) {
     static const nb_mem none[NB_LIN_COUNT];
-    nb_mem out;
+    nb_mem out, squares[NB_LIN_COUNT];
+    for (size_t l = 0; l < NB_LIN_COUNT; l++)
+        squares[l] = nb_mem_at(g->squares, l * g->rows * sizeof(float));
     NB_TRY(load_block(g, layer, block, err));
-    nb_trainer_set_grams(g->trainer, g->r->output_side + layer * NB_LIN_COUNT);
+    nb_trainer_set_grams(g->trainer, g->r->output_side + layer * NB_LIN_COUNT, squares);
     NB_TRY(nb_trainer_forward(g->trainer, block, nb_mem_at(g->states, layer * g->bytes), &out, err));
     NB_TRY(nb_trainer_back(g->trainer, block, g->d, none, err));
+    nb_trainer_set_grams(g->trainer, NULL, NULL);
     NB_TRY(nb_trainer_back_input(g->trainer, block, g->d, err));
-    return nb_sync(g->r->stream, err);
+    return take_squares(g, layer, err);
 }
 
 typedef nb_status step_fn(gather *g, size_t layer, nb_block *block, nb_err *err);
@@ -82,6 +114,7 @@ static nb_status on_block(gather *g, size_t layer, step_fn *step, nb_err *err) {
 static nb_status on_batch(gather *g, size_t first, nb_err *err) {
     nb_run *r = g->r;
     size_t layers = g->hp->layers;
+    g->first = first * r->windows.seq_len;
     NB_TRY(nb__run_embed(r, first, g->rows / r->windows.seq_len, g->states, err));
     for (size_t layer = 0; layer < layers; layer++)
         NB_TRY(on_block(g, layer, step_forward, err));
@@ -89,6 +122,24 @@ static nb_status on_batch(gather *g, size_t first, nb_err *err) {
     for (size_t layer = layers; layer-- > 0;)
         NB_TRY(on_block(g, layer, step_back, err));
     return NB_OK;
+}
+
+/* Squares of lengths to the factors of inputs: roots of the lengths, the mean length at each tap taken for 1; tokens of no batch
+ * count as the mean. */
+static nb_status keep_factors(gather *g, nb_err *err) {
+    nb_run *r = g->r;
+    size_t tokens = all_tokens(g), known = g->first + g->rows, places = g->hp->layers * NB_TAP_COUNT;
+    for (size_t p = 0; p < places; p++) {
+        float *w = g->weights + p * tokens;
+        double sum = 0.0;
+        for (size_t i = 0; i < known; i++)
+            sum += sqrt((double)w[i]);
+        for (size_t i = 0; i < tokens; i++)
+            w[i] = i < known && sum > 0.0 ? (float)sqrt(sqrt((double)w[i]) * (double)known / sum) : 1.0f;
+    }
+    NB_TRY(nb_alloc_array(r->device, places * tokens, sizeof *g->weights, &r->token_factor, err));
+    NB_TRY(nb_upload(r->stream, r->token_factor, g->weights, places * tokens * sizeof *g->weights, err));
+    return nb_sync(r->stream, err);
 }
 
 static bool stopped(const nb_run *r) {
@@ -118,12 +169,16 @@ nb_status nb__run_outputs(nb_run *r, nb_err *err) {
         NB_GO(on_batch(&g, at, err));
         tell(r, at + g.batch, nb__run_now() - t0);
     }
+    NB_GO(keep_factors(&g, err));
     nb__run_sample_memory(r);
 out:
     nb_trainer_free(g.trainer);
     nb_head_trainer_free(g.head);
     nb_release(r->device, &g.states);
     nb_release(r->device, &g.d);
+    nb_release(r->device, &g.squares);
+    nb_free(g.weights);
+    nb_free(g.host);
     r->result->statistics_seconds += nb__run_now() - t0;
     return status;
 }
@@ -133,4 +188,5 @@ void nb__run_outputs_free(nb_run *r) {
         nb_release(r->device, &r->output_side[i]);
     nb_free(r->output_side);
     r->output_side = NULL;
+    nb_release(r->device, &r->token_factor);
 }

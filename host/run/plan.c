@@ -369,7 +369,7 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len);
     if (plan->two_sided) {
         plan->flop += plan_outputs_work(plan, hp, o);
-        plan->peak_memory += nb__run_outputs_bytes(plan, hp, o->samples, o->seq_len) + 16 * (uint64_t)max_weight;
+        plan->peak_memory += nb__run_outputs_bytes(plan, hp, o->samples, o->seq_len) + 16 * (uint64_t)max_weight + 32768 * (uint64_t)max_k;
     }
     if (!plan->tune)
         return;

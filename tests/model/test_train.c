@@ -256,17 +256,18 @@ Test(train, gradients_of_drawn_tokens) {
     rig_close(&r);
 }
 
-/* Of down, whose outputs go to the residual stream. */
+/* Of down, whose outputs go to the residual stream; and the gradient's length at each token. */
 Test(train, covariance_of_output_gradients) {
     static const nb_mem none[NB_LIN_COUNT];
     rig r;
-    nb_mem grams[NB_LIN_COUNT] = {0};
+    nb_mem grams[NB_LIN_COUNT] = {0}, squares[NB_LIN_COUNT] = {0};
     rig_open(&r, models[0], 0);
     own_weights(&r);
     size_t n = r.block.lin[NB_LIN_DOWN].n;
     cr_assert_eq(nb_alloc_array(r.m.device, n * n, sizeof(float), &grams[NB_LIN_DOWN], NULL), NB_OK);
     cr_assert_eq(nb_fill(r.m.stream, grams[NB_LIN_DOWN], 0, n * n * 4, NULL), NB_OK);
-    nb_trainer_set_grams(r.trainer, grams);
+    cr_assert_eq(nb_alloc_array(r.m.device, TOKENS, sizeof(float), &squares[NB_LIN_DOWN], NULL), NB_OK);
+    nb_trainer_set_grams(r.trainer, grams, squares);
     for (int pass = 1; pass <= 2; pass++) { /* added up */
         float *d = malloc(r.count * sizeof *d);
         const float *g = nb_host(grams[NB_LIN_DOWN]);
@@ -280,8 +281,15 @@ Test(train, covariance_of_output_gradients) {
                     want += pass * (double)r.d[t * n + i] * (double)r.d[t * n + j];
                 cr_assert_float_eq(g[i * n + j], want, 1e-4, "%zu, %zu: %g, expected %g", i, j, (double)g[i * n + j], want);
             }
+        for (size_t t = 0; t < TOKENS; t++) { /* not added up */
+            double want = 0;
+            for (size_t i = 0; i < n; i++)
+                want += (double)r.d[t * n + i] * (double)r.d[t * n + i];
+            cr_assert_float_eq(((float *)nb_host(squares[NB_LIN_DOWN]))[t], want, 1e-4, "token %zu", t);
+        }
         free(d);
     }
+    nb_release(r.m.device, &squares[NB_LIN_DOWN]);
     nb_release(r.m.device, &grams[NB_LIN_DOWN]);
     rig_close(&r);
 }
