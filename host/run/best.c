@@ -16,7 +16,7 @@ typedef struct recipe {
 
 /* From the best to the cheapest. */
 static const recipe recipes[] = {
-    {.name = "gptq two-sided", .most_bits = 8, .method = "gptq", .two_sided = true, .asym_calib = 0.5},
+    {.name = "awq+gptq two-sided", .most_bits = 8, .method = "awq+gptq", .two_sided = true, .asym_calib = 0.5},
     {.name = "gptq descent", .most_bits = 3, .method = "gptq", .descent = 2, .asym_calib = 0.5},
     {.name = "gptq", .most_bits = 8, .method = "gptq", .asym_calib = 0.5},
     {.name = "gptq one stream", .most_bits = 8, .method = "gptq"},

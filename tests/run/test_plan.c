@@ -150,7 +150,7 @@ Test(plan, best_goes_by_bits_and_budget) {
         o.method = "best";
         limits = anything();
         cr_assert_eq(nb_best_options(model, &o, &limits, &err), NB_OK);
-        cr_assert_str_eq(o.method, "gptq");
+        cr_assert_str_eq(o.method, "awq+gptq");
         cr_assert(o.two_sided);
         cr_assert_gt(o.asym_calib, 0.0);
         last = -1;
