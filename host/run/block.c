@@ -1,65 +1,15 @@
 /* One block of a run: its stages forward, and at each tap the linears that read it. */
 #include "host/run/impl.h"
 
-enum { WEIGHTED_ROWS = 4096 }; /* tokens whose inputs are multiplied by their factors at once */
-
-/* Inputs of a tap: X, those of the original model (or none), tokens, width; each token's factor (or none), room for as many tokens as
- * go at once. */
-typedef struct inputs {
-    nb_mem x, exact;
-    size_t rows, k;
-    nb_mem factor, room;
-} inputs;
-
-/* One piece of x, multiplied where there are factors. */
-static nb_status piece(nb_run *r, const inputs *in, nb_mem x, size_t at, size_t rows, nb_mem *out, nb_err *err) {
-    nb_mem from = nb_mem_at(x, at * in->k * sizeof(float));
-    struct nb_scale_matrix_args a = {.rows = rows, .k = in->k, .x = from, .ldx = in->k, .y = in->room, .ldy = in->k,
-                                     .row = nb_mem_at(in->factor, at * sizeof(float))};
-    *out = in->factor.base ? in->room : from;
-    return in->factor.base ? nb_launch(r->stream, NB_OP_scale_matrix, &a, err) : NB_OK;
-}
-
-/* hessian = (2 / rows) X^T X for the linears of a tap, and with the original model's inputs `exact` cross = (2 / rows)
- * exact^T X; rows of both multiplied by the tokens' factors where there are any. */
-static nb_status add_up(nb_run *r, const inputs *in, nb_quant_stats *out, nb_err *err) {
-    size_t step = in->factor.base ? nb_min(in->rows, WEIGHTED_ROWS) : in->rows, bytes = step * in->k * sizeof(float);
-    for (size_t at = 0; at < in->rows; at += step) {
-        size_t rows = nb_min(step, in->rows - at);
-        inputs second = *in; /* the original's beside ours */
-        nb_mem x, exact;
-        second.room = nb_mem_at(in->room, bytes);
-        NB_TRY(piece(r, in, in->x, at, rows, &x, err));
-        NB_TRY(nb_calib_hessian(r->stream, x, rows, in->k, in->rows, out->hessian, err));
-        if (!in->exact.base)
-            continue;
-        NB_TRY(piece(r, &second, in->exact, at, rows, &exact, err));
-        NB_TRY(nb_calib_cross(r->stream, exact, x, rows, in->k, in->rows, out->cross, err));
-    }
-    return nb_sync(r->stream, err);
-}
-
-static nb_status new_square(nb_run *r, size_t k, nb_mem *out, nb_err *err) {
-    NB_TRY(nb_alloc_array(r->device, k * k, sizeof(float), out, err));
-    return nb_fill(r->stream, *out, 0, k * k * sizeof(float), err);
-}
-
+/* Statistics for the linears of a tap. */
 static nb_status gather(nb_run *r, size_t layer, nb_tap tap, nb_mem x, nb_mem exact, size_t rows, size_t k, nb_quant_stats *out,
                         nb_err *err) {
-    inputs in = {.x = x, .exact = exact, .rows = rows, .k = k};
-    nb_status status;
+    nb_inputs in = {.x = x, .exact = exact, .rows = rows, .k = k};
     double t0 = nb__run_now();
-    if (r->token_factor.base) {
+    if (r->token_factor.base)
         in.factor = nb_mem_at(r->token_factor, (layer * NB_TAP_COUNT + tap) * rows * sizeof(float));
-        NB_GO(nb_alloc_array(r->device, 2 * nb_min(rows, WEIGHTED_ROWS), k * sizeof(float), &in.room, err));
-    }
-    NB_GO(new_square(r, k, &out->hessian, err));
-    if (exact.base)
-        NB_GO(new_square(r, k, &out->cross, err));
-    NB_GO(add_up(r, &in, out, err));
     out->rows = rows;
-out:
-    nb_release(r->device, &in.room);
+    nb_status status = nb_calib_statistics(r->stream, &in, &out->hessian, &out->cross, err);
     r->result->statistics_seconds += nb__run_now() - t0;
     return status;
 }

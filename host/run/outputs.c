@@ -1,8 +1,9 @@
 /* What a linear's outputs mean to the model's loss: the covariance of the gradients by them, over the calibration windows, in the original
  * model; for GPTQ with feedback over rows (host/quant/twosided.c). And what each token's do: its input counts in a linear's Hessian by
  * the length of that gradient. In the closest product of two covariances (YAQA, arXiv 2505.22988) it is the length's square, but a few
- * tokens have most of that, and what is estimated from fewer tokens is worse (docs/quality.md). The loss is -log p of tokens drawn from the model's own predictions:
- * the covariance is then of the Fisher information, the curvature of the KL divergence to them (K-FAC, arXiv 1503.05671). */
+ * tokens have most of that, and what is estimated from fewer tokens is worse (docs/quality.md). The loss is -log p of tokens drawn from
+ * the model's own predictions: the covariance is then of the Fisher information, the curvature of the KL divergence to them (K-FAC, arXiv
+ * 1503.05671). */
 #include <math.h>
 
 #include "host/model/train.h"
