@@ -13,7 +13,7 @@
 typedef struct quantize_values {
     nb_common common;
     const char *out, *method, *group_size, *order, *scales, *calib, *device, *format, *checkpoint_format, *embeddings, *kernel_filter;
-    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch, device_memory;
+    int64_t bits, samples, seq_len, seed, threads, shard_bytes, descent, iters, batch, device_memory, gradient_memory;
     double damp, asym_calib, rate, budget;
     bool symmetric, two_sided, ragged, dry_run, resume, force, allow_device_change;
     nb_opt_list overrides;
@@ -39,6 +39,7 @@ static const nb_opt opts[] = {
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
     {"two-sided", 0, NB_OPT_FLAG, AT(two_sided), NULL, NULL, 0, 0, "GPTQ: rows make up for each other's errors too, by what the outputs of each layer mean to the model's predictions; takes a backward pass through the original model"},
+    {"gradient-memory", 0, NB_OPT_SIZE, AT(gradient_memory), "SIZE", NULL, 0, 0, "two-sided: covariances of gradients take no more than this, for which the backward pass is made again for some blocks at a time (default: a quarter of the device's memory). The result does not depend on it"},
     {"iters", 0, NB_OPT_INT, AT(iters), "N", NULL, 1, 1000000, "autoround: steps for a block (default 200); tune: steps of the whole model (default 128)"},
     {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "windows in a step (default: autoround 8, tune 1)"},
     {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid (default 1 / iters); tune: length of the longest step, as a part of the scale (default 0.0003)"},
@@ -103,7 +104,7 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
                           .kernel_filter = v->kernel_filter, .device_memory = (size_t)v->device_memory, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
                           .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .iterations = (size_t)v->iters, .batch = (size_t)v->batch,
-                          .rate = v->rate, .two_sided = v->two_sided, .samples = (size_t)v->samples,
+                          .rate = v->rate, .two_sided = v->two_sided, .gradient_memory = (uint64_t)v->gradient_memory, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
                           .allow_device_change = v->allow_device_change, .shard_bytes = (uint64_t)v->shard_bytes,
@@ -249,15 +250,18 @@ static nb_status quantize(const quantize_values *v, const nb_model *model, const
     return status;
 }
 
-static nb_status settle_best(const quantize_values *v, const nb_model *model, nb_run_options *o, nb_err *err) {
+/* What depends on the machine: what best is, and how much gradients may take. */
+static nb_status settle_machine(const quantize_values *v, const nb_model *model, nb_run_options *o, nb_err *err) {
     nb_best_limits limits = {.seconds = v->budget};
     nb_machine machine;
-    if (strcmp(o->method, "best") != 0)
+    if (strcmp(o->method, "best") != 0 && !o->two_sided)
         return NB_OK;
     NB_TRY(nb_measure_machine(v->device, (unsigned)v->threads, &machine, err));
     limits.flops = machine.flops;
     limits.memory = machine.memory;
     limits.gradients = machine.gradients;
+    if (!o->gradient_memory)
+        o->gradient_memory = machine.memory / 4;
     if (o->resume)
         NB_TRY(nb_run_recipe(o, limits.begun, sizeof limits.begun, err));
     return nb_best_options(model, o, &limits, err);
@@ -272,7 +276,7 @@ static nb_status execute(const quantize_values *v, const char *path, nb_err *err
     NB_GO(nb_calloc(NB_OPT_MAX_LIST, sizeof *overrides, "overrides", &overrides, err));
     NB_GO(to_options(v, path, overrides, &o, err));
     NB_GO(nb_model_open(path, &model, err));
-    NB_GO(settle_best(v, model, &o, err));
+    NB_GO(settle_machine(v, model, &o, err));
     NB_GO(nb_plan_make(model, &o, &plan, err));
     NB_GO(v->dry_run ? dry_run(v, &plan, err) : quantize(v, model, &plan, &o, err));
 out:

@@ -7,7 +7,7 @@ static nb_status gather(nb_run *r, size_t layer, nb_tap tap, nb_mem x, nb_mem ex
     nb_inputs in = {.x = x, .exact = exact, .rows = rows, .k = k};
     double t0 = nb__run_now();
     if (r->token_factor.base)
-        in.factor = nb_mem_at(r->token_factor, (layer * NB_TAP_COUNT + tap) * rows * sizeof(float));
+        in.factor = nb_mem_at(r->token_factor, ((layer - r->outputs_first) * NB_TAP_COUNT + tap) * rows * sizeof(float));
     out->rows = rows;
     nb_status status = nb_calib_statistics(r->stream, &in, &out->hessian, &out->cross, err);
     r->result->statistics_seconds += nb__run_now() - t0;

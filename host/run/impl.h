@@ -55,8 +55,10 @@ typedef struct nb_run {
     nb_packed_tensor tensors[NB__RUN_TENSORS];
     const char *prefixes[NB__RUN_TENSORS];
     char norm_names[NB_TAP_COUNT][160];
-    nb_mem *output_side;  /* [plan items] f32 [n,n]: covariances of gradients by outputs; NULL without --two-sided */
-    nb_mem token_factor;  /* f32 [layers, NB_TAP_COUNT, tokens]: what each token's input is multiplied by; absent without --two-sided */
+    /* of two-sided runs, for blocks outputs_first to outputs_end - 1: */
+    size_t outputs_first, outputs_end;
+    nb_mem *output_side;  /* [their plan items] f32 [n,n]: covariances of gradients by outputs, or NULL */
+    nb_mem token_factor;  /* f32 [blocks, NB_TAP_COUNT, tokens]: what each token's input is multiplied by, or absent */
     nb_mem channel_scale; /* f32 [k] of the tap in work; absent: all 1 */
     size_t n_tensors;
     json_t *report;
@@ -141,8 +143,8 @@ nb_status nb__run_part_norms(nb_run *r, const nb_ckpt *part, nb_block *block, nb
 
 /* ---- outputs.c ---- */
 
-/* Fills r->output_side, before the first block. */
-nb_status nb__run_outputs(nb_run *r, nb_err *err);
+/* Before block `layer`: output_side and token_factor are there for it, by a pass through the whole model if they were not. */
+nb_status nb__run_outputs(nb_run *r, size_t layer, nb_err *err);
 void nb__run_outputs_free(nb_run *r);
 
 /* ---- tuned.c ---- */

@@ -174,7 +174,7 @@ nb_status nb__run_linear(nb_run *r, const nb_plan_item *it, const nb_quant_stats
     nb_status status;
     double t0 = nb__run_now();
     if (r->output_side)
-        own.output = r->output_side[it->layer * NB_LIN_COUNT + (size_t)it->lin];
+        own.output = r->output_side[(it->layer - r->outputs_first) * NB_LIN_COUNT + (size_t)it->lin];
     NB_GO(nb__run_weight(r, it, &w, err));
     if (r->channel_scale.base)
         NB_GO(nb__run_scale_matrix(r, w, it->n, it->k, (nb_mem){0}, r->channel_scale, err));

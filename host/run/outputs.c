@@ -25,13 +25,23 @@ typedef struct gather {
     nb_random random;
 } gather;
 
-uint64_t nb__run_outputs_bytes(const nb_plan *plan, const nb_hparams *hp, size_t samples, size_t length) {
+uint64_t nb__run_outputs_bytes(const nb_hparams *hp, size_t samples, size_t length) {
     size_t rows = nb_min(nb_max(TOKENS / length, 1), samples) * length;
-    uint64_t bytes = 4 * (uint64_t)rows * (hp->hidden * (hp->layers + 2) + 2 * NB_LIN_COUNT) + nb_trainer_bytes(hp, rows) +
-                     nb_head_trainer_bytes(hp) + 8 * (uint64_t)hp->layers * NB_TAP_COUNT * samples * length;
-    for (size_t i = 0; i < plan->count; i++)
-        bytes += plan->items[i].skip ? 0 : 4 * (uint64_t)plan->items[i].n * plan->items[i].n;
-    return bytes;
+    return 4 * (uint64_t)rows * (hp->hidden * (hp->layers + 2) + 2 * NB_LIN_COUNT) + nb_trainer_bytes(hp, rows) +
+           nb_head_trainer_bytes(hp) + 8 * (uint64_t)hp->layers * NB_TAP_COUNT * samples * length;
+}
+
+uint64_t nb__run_covariance_bytes(const nb_plan *plan, const nb_hparams *hp) {
+    uint64_t most = 0;
+    for (size_t layer = 0; layer < hp->layers; layer++) {
+        uint64_t bytes = 0;
+        for (int l = 0; l < NB_LIN_COUNT; l++) {
+            const nb_plan_item *it = &plan->items[layer * NB_LIN_COUNT + (size_t)l];
+            bytes += it->skip ? 0 : 4 * (uint64_t)it->n * it->n;
+        }
+        most = nb_max(most, bytes);
+    }
+    return most;
 }
 
 static size_t all_tokens(const gather *g) {
@@ -40,12 +50,13 @@ static size_t all_tokens(const gather *g) {
 
 static nb_status setup(gather *g, nb_err *err) {
     nb_run *r = g->r;
-    NB_TRY(nb_calloc(g->hp->layers * NB_TAP_COUNT * all_tokens(g), sizeof *g->weights, "weights of tokens", &g->weights, err));
+    size_t blocks = r->outputs_end - r->outputs_first, items = blocks * NB_LIN_COUNT;
+    NB_TRY(nb_calloc(blocks * NB_TAP_COUNT * all_tokens(g), sizeof *g->weights, "weights of tokens", &g->weights, err));
     NB_TRY(nb_calloc(NB_LIN_COUNT * g->rows, sizeof *g->host, "weights of tokens", &g->host, err));
     NB_TRY(nb_alloc_array(r->device, NB_LIN_COUNT * g->rows, sizeof(float), &g->squares, err));
-    NB_TRY(nb_calloc(r->plan->count, sizeof *r->output_side, "covariances of gradients", &r->output_side, err));
-    for (size_t i = 0; i < r->plan->count; i++) {
-        const nb_plan_item *it = &r->plan->items[i];
+    NB_TRY(nb_calloc(items, sizeof *r->output_side, "covariances of gradients", &r->output_side, err));
+    for (size_t i = 0; i < items; i++) {
+        const nb_plan_item *it = &r->plan->items[r->outputs_first * NB_LIN_COUNT + i];
         if (it->skip)
             continue;
         NB_TRY(nb_alloc_array(r->device, it->n * it->n, sizeof(float), &r->output_side[i], err));
@@ -82,7 +93,7 @@ static nb_status take_squares(gather *g, size_t layer, nb_err *err) {
     NB_TRY(nb_download(stream, g->host, g->squares, NB_LIN_COUNT * g->rows * sizeof *g->host, err));
     NB_TRY(nb_sync(stream, err));
     for (int l = 0; l < NB_LIN_COUNT; l++) {
-        float *to = g->weights + (layer * NB_TAP_COUNT + g->hp->family->lins[l].tap) * all_tokens(g) + g->first;
+        float *to = g->weights + ((layer - g->r->outputs_first) * NB_TAP_COUNT + g->hp->family->lins[l].tap) * all_tokens(g) + g->first;
         for (size_t i = 0; i < g->rows && !nb__run_item(g->r, layer, (nb_lin)l)->skip; i++)
             to[i] += g->host[(size_t)l * g->rows + i];
     }
@@ -92,15 +103,17 @@ static nb_status take_squares(gather *g, size_t layer, nb_err *err) {
 static nb_status step_back(gather *g, size_t layer, nb_block *block, nb_err *err) {
     static const nb_mem none[NB_LIN_COUNT];
     nb_mem out, squares[NB_LIN_COUNT];
+    bool ours = layer < g->r->outputs_end;
     for (size_t l = 0; l < NB_LIN_COUNT; l++)
         squares[l] = nb_mem_at(g->squares, l * g->rows * sizeof(float));
     NB_TRY(load_block(g, layer, block, err));
-    nb_trainer_set_grams(g->trainer, g->r->output_side + layer * NB_LIN_COUNT, squares);
+    if (ours)
+        nb_trainer_set_grams(g->trainer, g->r->output_side + (layer - g->r->outputs_first) * NB_LIN_COUNT, squares);
     NB_TRY(nb_trainer_forward(g->trainer, block, nb_mem_at(g->states, layer * g->bytes), &out, err));
     NB_TRY(nb_trainer_back(g->trainer, block, g->d, none, err));
     nb_trainer_set_grams(g->trainer, NULL, NULL);
     NB_TRY(nb_trainer_back_input(g->trainer, block, g->d, err));
-    return take_squares(g, layer, err);
+    return ours ? take_squares(g, layer, err) : nb_sync(g->r->stream, err);
 }
 
 typedef nb_status step_fn(gather *g, size_t layer, nb_block *block, nb_err *err);
@@ -120,7 +133,7 @@ static nb_status on_batch(gather *g, size_t first, nb_err *err) {
     for (size_t layer = 0; layer < layers; layer++)
         NB_TRY(on_block(g, layer, step_forward, err));
     NB_TRY(nb_head_trainer_sample(g->head, nb_mem_at(g->states, layers * g->bytes), g->rows, &g->random, g->d, err));
-    for (size_t layer = layers; layer-- > 0;)
+    for (size_t layer = layers; layer-- > r->outputs_first;)
         NB_TRY(on_block(g, layer, step_back, err));
     return NB_OK;
 }
@@ -129,7 +142,7 @@ static nb_status on_batch(gather *g, size_t first, nb_err *err) {
  * count as the mean. */
 static nb_status keep_factors(gather *g, nb_err *err) {
     nb_run *r = g->r;
-    size_t tokens = all_tokens(g), known = g->first + g->rows, places = g->hp->layers * NB_TAP_COUNT;
+    size_t tokens = all_tokens(g), known = g->first + g->rows, places = (r->outputs_end - r->outputs_first) * NB_TAP_COUNT;
     for (size_t p = 0; p < places; p++) {
         float *w = g->weights + p * tokens;
         double sum = 0.0;
@@ -154,23 +167,30 @@ static void tell(const nb_run *r, size_t done, double seconds) {
         r->hooks->progress(r->hooks->ctx, &p);
 }
 
-nb_status nb__run_outputs(nb_run *r, nb_err *err) {
+nb_status nb__run_outputs(nb_run *r, size_t layer, nb_err *err) {
     gather g = {.r = r, .hp = nb_model_hparams(r->model), .random = nb_random_seed(r->options->seed)};
     nb_status status;
     double t0 = nb__run_now();
     g.batch = nb_min(nb_max(TOKENS / r->windows.seq_len, 1), r->windows.samples);
     g.rows = g.batch * r->windows.seq_len;
     g.bytes = g.rows * g.hp->hidden * sizeof(float);
+    if (layer < r->outputs_end)
+        return NB_OK; /* the last pass has it */
+    nb__run_outputs_free(r);
+    r->outputs_first = layer;
+    r->outputs_end = nb_min(layer + r->plan->gather_layers, g.hp->layers);
     NB_GO(setup(&g, err));
     for (size_t at = 0; at + g.batch <= r->windows.samples; at += g.batch) { /* a last batch that is not whole is left out */
         if (stopped(r)) {
-            status = nb_fail(err, NB_E_INTERRUPTED, "stopped before the first block; the same command begins anew");
+            status = nb_fail(err, NB_E_INTERRUPTED, "stopped before block %zu of %zu; the same command with --resume goes on", layer + 1,
+                             g.hp->layers);
             goto out;
         }
         NB_GO(on_batch(&g, at, err));
         tell(r, at + g.batch, nb__run_now() - t0);
     }
     NB_GO(keep_factors(&g, err));
+    nb_forward_drop_tables(r->forward);
     nb__run_sample_memory(r);
 out:
     nb_trainer_free(g.trainer);
@@ -185,9 +205,10 @@ out:
 }
 
 void nb__run_outputs_free(nb_run *r) {
-    for (size_t i = 0; r->output_side && i < r->plan->count; i++)
+    for (size_t i = 0; r->output_side && i < (r->outputs_end - r->outputs_first) * NB_LIN_COUNT; i++)
         nb_release(r->device, &r->output_side[i]);
     nb_free(r->output_side);
     r->output_side = NULL;
+    r->outputs_first = r->outputs_end = 0;
     nb_release(r->device, &r->token_factor);
 }

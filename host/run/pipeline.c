@@ -75,7 +75,9 @@ static nb_status run_blocks(nb_run *r, nb_err *err) {
         } else {
             r->report = r->plan->smooth ? json_pack("{s:I, s:[], s:[]}", "block", (json_int_t)layer, "linears", "awq")
                                            : json_pack("{s:I, s:[]}", "block", (json_int_t)layer, "linears");
-            nb_status status = nb__run_block(r, layer, err);
+            nb_status status = r->plan->two_sided ? nb__run_outputs(r, layer, err) : NB_OK;
+            if (status == NB_OK)
+                status = nb__run_block(r, layer, err);
             if (status == NB_OK)
                 status = write_part(r, layer, err);
             if (status == NB_OK)
@@ -110,8 +112,6 @@ static nb_status embed_windows(nb_run *r, nb_err *err) {
         NB_TRY(nb_alloc(r->device, nb_forward_stage_bytes(hp, tokens), &r->exact_work, err));
         NB_TRY(nb_copy(r->stream, r->exact_hidden, r->hidden, tokens * hp->hidden * sizeof(float), err));
     }
-    if (r->plan->two_sided && r->journal.done < hp->layers)
-        NB_TRY(nb__run_outputs(r, err));
     NB_TRY(nb_sync(r->stream, err));
     nb_forward_drop_tables(r->forward);
     return NB_OK;

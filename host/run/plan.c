@@ -310,15 +310,20 @@ static double plan_tune_work(const nb_plan *plan, const nb_hparams *hp, const nb
     return tokens * (8.0 * weights + 6.0 * head) + 2.0 * (double)nb_min(o->samples, 32) * (double)o->seq_len * (2.0 * weights + 4.0 * head);
 }
 
-/* Feedback over rows: all windows forward twice and back by inputs, half of n n for each linear's covariance; for each linear half of
- * 2 n n k, and its factor. */
-static double plan_outputs_work(const nb_plan *plan, const nb_hparams *hp, const nb_run_options *o) {
-    double tokens = (double)o->samples * (double)o->seq_len, flop = tokens * 4.0 * (double)hp->hidden * (double)hp->vocab;
+/* Feedback over rows: in each pass all windows go forward, through the head, and back as far as the pass's blocks, each block forward once
+ * more on the way. Once: half of n n for each linear's covariance; for each linear half of 2 n n k, and its factor. */
+static void plan_outputs(nb_plan *plan, const nb_hparams *hp, const nb_run_options *o, size_t max_weight, size_t max_k) {
+    uint64_t block = nb__run_covariance_bytes(plan, hp), fit = o->gradient_memory ? o->gradient_memory / nb_max(block, 1) : hp->layers;
+    plan->gather_layers = (size_t)nb_min(nb_max(fit, 1), hp->layers);
+    double tokens = (double)o->samples * (double)o->seq_len, passes = (double)nb_ceil_div(hp->layers, plan->gather_layers);
+    plan->flop += passes * tokens * 4.0 * (double)hp->hidden * (double)hp->vocab;
     for (size_t i = 0; i < plan->count; i++) {
         double n = (double)plan->items[i].n, k = (double)plan->items[i].k;
-        flop += 6.0 * tokens * n * k + (plan->items[i].skip ? 0.0 : tokens * n * n + n * n * k + n * n * n * 2.0 / 3.0);
+        plan->flop += (passes * 2.0 + (double)(plan->items[i].layer / plan->gather_layers + 1) * 4.0) * tokens * n * k;
+        plan->flop += plan->items[i].skip ? 0.0 : tokens * n * n + n * n * k + n * n * n * 2.0 / 3.0;
     }
-    return flop;
+    plan->peak_memory += nb__run_outputs_bytes(hp, o->samples, o->seq_len) + plan->gather_layers * block +
+                         16 * (uint64_t)max_weight + 32768 * (uint64_t)max_k;
 }
 
 /* Multiply-adds count two. Forward: each linear once over all tokens; Hessian: half of 2 T K^2 for each tap; solve: N K^2 for
@@ -367,10 +372,8 @@ static void plan_work(nb_plan *plan, const nb_model *model, const nb_run_options
         plan->peak_memory += 4 * (uint64_t)max_k * max_k + 8 * (uint64_t)max_weight +
                              (uint64_t)(tokens * (double)hp->hidden * 4.0) +
                              nb_forward_stage_bytes(hp, o->samples * o->seq_len);
-    if (plan->two_sided) {
-        plan->flop += plan_outputs_work(plan, hp, o);
-        plan->peak_memory += nb__run_outputs_bytes(plan, hp, o->samples, o->seq_len) + 16 * (uint64_t)max_weight + 32768 * (uint64_t)max_k;
-    }
+    if (plan->two_sided)
+        plan_outputs(plan, hp, o, max_weight, max_k);
     if (!plan->tune)
         return;
     plan->flop += plan_tune_work(plan, hp, o, weights);

@@ -45,6 +45,7 @@ typedef struct nb_run_options {
     size_t iterations, batch; /* learned rounding and learned scales: steps (of a block, of the whole model), windows in a step; 0: theirs */
     double rate;             /* ... length of the longest step; 0: theirs */
     bool two_sided;          /* GPTQ: feedback over rows too, by the gradients of the model's loss */
+    uint64_t gradient_memory; /* ... bytes that covariances of gradients should take at most; more backward passes take less; 0: any */
     unsigned descent;        /* GPTQ: sweeps of coordinate descent at the end */
     size_t samples, seq_len;
     uint64_t seed;
@@ -79,6 +80,7 @@ typedef struct nb_plan {
     bool smooth;         /* AWQ channel scales first */
     bool learn;          /* learned rounding of the whole block at last */
     bool two_sided;      /* GPTQ with feedback over rows */
+    size_t gather_layers; /* ... blocks of which a backward pass adds up covariances; the result does not depend on it */
     unsigned descent;    /* GPTQ: sweeps of coordinate descent */
     bool tune;           /* learned scales of the whole model when all blocks are done */
     size_t learn_steps, learn_batch, tune_steps, tune_batch; /* 0 where there is none */
@@ -112,8 +114,9 @@ typedef struct nb_best_limits {
  * is to go on has begun with. */
 nb_status nb_best_options(const nb_model *model, nb_run_options *o, const nb_best_limits *limits, nb_err *err);
 
-/* Device bytes of two_sided (outputs.c). */
-uint64_t nb__run_outputs_bytes(const nb_plan *plan, const nb_hparams *hp, size_t samples, size_t length);
+/* Device bytes of two_sided (outputs.c): of the pass, and of the covariances of a block at the most. */
+uint64_t nb__run_outputs_bytes(const nb_hparams *hp, size_t samples, size_t length);
+uint64_t nb__run_covariance_bytes(const nb_plan *plan, const nb_hparams *hp);
 
 typedef struct nb_machine {
     double flops;    /* FLOP/s of the dense product right now, by a short measurement; for time estimates */

@@ -129,6 +129,21 @@ Test(resume, killed_at_any_instant) {
     }
 }
 
+/* A pass for each block in place of one for all, also where a run goes on in the middle. */
+Test(resume, gradients_in_one_pass_or_in_many) {
+    static const char how[] = "--two-sided --asym";
+    char whole[128];
+    cr_assert_eq(shell(RUN " %s -o whole && " RUN " %s --gradient-memory 1 -o out", how, how), 0, "%s", run_err);
+    strcpy(whole, folder_hash("whole"));
+    cr_assert_str_eq(folder_hash("out"), whole);
+    for (int blocks = 0; blocks <= 1; blocks++) {
+        cr_assert_eq(shell("rm -rf out; ulimit -f 100; " RUN " %s --gradient-memory 1 -o out; :", how), 0);
+        cut_back(blocks);
+        cr_assert_eq(shell(RUN " %s -o out --resume", how), 0, "%s", run_err);
+        cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
+    }
+}
+
 /* --method best goes on with what it began, whatever would be chosen by now. */
 Test(resume, with_the_recipe_that_was_begun) {
     char whole[128];

@@ -197,3 +197,23 @@ Test(plan, best_goes_by_device_order_and_memory) {
     }
     nb_model_close(model);
 }
+
+/* Less memory for covariances of gradients: fewer blocks in a pass, more computing. */
+Test(plan, gradients_within_memory) {
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    nb_plan all, one;
+    o.two_sided = true;
+    cr_assert_eq(nb_plan_make(model, &o, &all, &err), NB_OK, "%s", err.text);
+    o.gradient_memory = 1;
+    cr_assert_eq(nb_plan_make(model, &o, &one, &err), NB_OK, "%s", err.text);
+    cr_assert_eq(all.gather_layers, 2);
+    cr_assert_eq(one.gather_layers, 1);
+    cr_assert_gt(one.flop, all.flop);
+    /* the tiny model's outputs: q 64, k and v 32, o 64, gate and up 128, down 64 */
+    uint64_t block = 4 * (3 * 64 * 64 + 2 * 32 * 32 + 2 * 128 * 128);
+    cr_assert_eq(all.peak_memory - one.peak_memory, block, "%llu", (unsigned long long)(all.peak_memory - one.peak_memory));
+    nb_plan_free(&all);
+    nb_plan_free(&one);
+    nb_model_close(model);
+}
