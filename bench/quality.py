@@ -47,6 +47,7 @@ ROWS = [
     ("*w4 awq+gptq asym", "--bits 4 --asym --method awq+gptq"),
     ("w4 autoround asym", "--bits 4 --asym --method autoround"),
     ("w4 gptq minmax sym", "--bits 4 --sym --scales minmax --asym-calib 0"),
+    ("w4 gptq minmax act-static sym", "--bits 4 --sym --scales minmax --asym-calib 0 --order act-static"),
     ("w4 gptq minmax sym g32", "--bits 4 --sym --scales minmax --asym-calib 0 --group-size 32"),
     ("*w4 gptq sym", "--bits 4 --sym"),
     ("w4 gptq sym descent 2", "--bits 4 --sym --descent 2"),
