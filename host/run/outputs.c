@@ -171,11 +171,11 @@ nb_status nb__run_outputs(nb_run *r, size_t layer, nb_err *err) {
     gather g = {.r = r, .hp = nb_model_hparams(r->model), .random = nb_random_seed(r->options->seed)};
     nb_status status;
     double t0 = nb__run_now();
+    if (layer < r->outputs_end)
+        return NB_OK; /* the last pass has it */
     g.batch = nb_min(nb_max(TOKENS / r->windows.seq_len, 1), r->windows.samples);
     g.rows = g.batch * r->windows.seq_len;
     g.bytes = g.rows * g.hp->hidden * sizeof(float);
-    if (layer < r->outputs_end)
-        return NB_OK; /* the last pass has it */
     nb__run_outputs_free(r);
     r->outputs_first = layer;
     r->outputs_end = nb_min(layer + r->plan->gather_layers, g.hp->layers);

@@ -133,7 +133,7 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
         status = nb_str_addf(&s, err, "%s %s %s two-sided %d learn %zu %zu %a tune %zu %zu %a seed %llu bits %u group %lld sym %d order %d scales %d asym %a descent %u damp %a ragged %d shard %llu", NB_VERSION_STRING,
                              o->method, r->plan->config.format, r->plan->two_sided, r->plan->learn_steps, r->plan->learn_batch, r->plan->learn_rate,
                              r->plan->tune_steps, r->plan->tune_batch, r->plan->tune_rate,
-                             r->plan->learn || r->plan->tune ? (unsigned long long)o->seed : 0ULL, o->bits, (long long)r->plan->group_size, o->symmetric,
+                             r->plan->learn || r->plan->tune || r->plan->two_sided ? (unsigned long long)o->seed : 0ULL, o->bits, (long long)r->plan->group_size, o->symmetric,
                              (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
@@ -222,7 +222,8 @@ static nb_status put_in_place(const nb_run *r, const char *final_dir, const char
 static json_t *make_report(const nb_run *r) {
     json_t *tuned = r->journal.tune_report;
     return json_pack("{s:s, s:s, s:s, s:b, s:i, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O*, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
-                     "method", r->options->method, "two_sided", (int)r->plan->two_sided, "descent", (int)r->plan->descent, "scales", nb_scale_rule_name(r->plan->scales), "asym_calib",
+                     "method", r->options->method, "two_sided", (int)r->plan->two_sided, "descent", (int)r->plan->descent, "scales",
+                     nb_scale_rule_name(r->plan->scales), "asym_calib",
                      r->plan->asym, "format", r->plan->config.format, "bits", (int)r->options->bits, "group_size",
                      (json_int_t)r->plan->group_size, "symmetric", (int)r->options->symmetric, "bits_per_weight",
                      r->plan->bits_per_weight, "learned_scales", tuned, "blocks", r->journal.reports);
