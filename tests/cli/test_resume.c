@@ -27,6 +27,14 @@ static void run_until_assembly(void) {
     cr_assert_eq(shell("test -s out.partial/journal.jsonl"), 0, "the journal stays after a failure: %s", run_err);
 }
 
+/* A run with the options `how` that was stopped after `blocks` blocks goes on, by the options `then`, to the bytes of `whole`. */
+static void goes_on(const char *how, int blocks, const char *then, const char *whole) {
+    cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 100; " RUN " %s -o out; :", how), 0);
+    cut_back(blocks);
+    cr_assert_eq(shell(RUN " %s -o out --resume", then), 0, "%s after %d blocks: %s", then, blocks, run_err);
+    cr_assert_str_eq(folder_hash("out"), whole, "%s resumed after %d blocks", then, blocks);
+}
+
 Test(resume, from_every_block) {
     char whole[128];
     cr_assert_eq(shell(RUN " -o whole"), 0, "%s", run_err);
@@ -46,24 +54,18 @@ Test(resume, with_asymmetric_calibration) {
     cr_assert_eq(shell(RUN " --asym-calib 1 -o whole && " RUN " -o without"), 0, "%s", run_err);
     strcpy(whole, folder_hash("whole"));
     cr_assert_str_neq(folder_hash("without"), whole);
-    cr_assert_eq(shell("ulimit -f 100; " RUN " --asym-calib 1 -o out; :"), 0);
-    cut_back(1);
-    cr_assert_eq(shell(RUN " --asym-calib 1 -o out --resume"), 0, "%s", run_err);
-    cr_assert_str_eq(folder_hash("out"), whole);
+    goes_on("--asym-calib 1", 1, "--asym-calib 1", whole);
 }
 
 /* So are the norms that AWQ has folded scales into. */
 Test(resume, with_folded_norms) {
+    static const char how[] = "--method awq+gptq --asym-calib 0.5";
     char whole[128];
-    cr_assert_eq(shell(RUN " --method awq+gptq --asym-calib 0.5 -o whole && " RUN " --asym-calib 0.5 -o without"), 0, "%s", run_err);
+    cr_assert_eq(shell(RUN " %s -o whole && " RUN " --asym-calib 0.5 -o without", how), 0, "%s", run_err);
     strcpy(whole, folder_hash("whole"));
     cr_assert_str_neq(folder_hash("without"), whole);
-    for (int blocks = 0; blocks <= 2; blocks++) {
-        cr_assert_eq(shell("rm -rf out out.partial; ulimit -f 100; " RUN " --method awq+gptq --asym-calib 0.5 -o out; :"), 0);
-        cut_back(blocks);
-        cr_assert_eq(shell(RUN " --method awq+gptq --asym-calib 0.5 -o out --resume"), 0, "%s", run_err);
-        cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
-    }
+    for (int blocks = 0; blocks <= 2; blocks++)
+        goes_on(how, blocks, how, whole);
 }
 
 /* So are both streams of learned rounding; its draws and steps are those of an uninterrupted run. */
@@ -136,12 +138,8 @@ Test(resume, gradients_in_one_pass_or_in_many) {
     cr_assert_eq(shell(RUN " %s -o whole && " RUN " %s --gradient-memory 1 -o out", how, how), 0, "%s", run_err);
     strcpy(whole, folder_hash("whole"));
     cr_assert_str_eq(folder_hash("out"), whole);
-    for (int blocks = 0; blocks <= 1; blocks++) {
-        cr_assert_eq(shell("rm -rf out; ulimit -f 100; " RUN " %s --gradient-memory 1 -o out; :", how), 0);
-        cut_back(blocks);
-        cr_assert_eq(shell(RUN " %s -o out --resume", how), 0, "%s", run_err);
-        cr_assert_str_eq(folder_hash("out"), whole, "resumed after %d blocks", blocks);
-    }
+    for (int blocks = 0; blocks <= 1; blocks++)
+        goes_on("--two-sided --asym --gradient-memory 1", blocks, how, whole);
 }
 
 /* --method best goes on with what it began, whatever would be chosen by now. */
@@ -150,10 +148,7 @@ Test(resume, with_the_recipe_that_was_begun) {
     cr_assert_eq(shell(RUN " --method best -o whole && " RUN " --method best --budget 0.000000001 -o cheap"), 0, "%s", run_err);
     strcpy(whole, folder_hash("whole"));
     cr_assert_str_neq(folder_hash("cheap"), whole);
-    cr_assert_eq(shell("ulimit -f 100; " RUN " --method best -o out; :"), 0);
-    cut_back(1);
-    cr_assert_eq(shell(RUN " --method best --budget 0.000000001 -o out --resume"), 0, "%s", run_err);
-    cr_assert_str_eq(folder_hash("out"), whole);
+    goes_on("--method best", 1, "--method best --budget 0.000000001", whole);
 }
 
 Test(resume, another_run_is_refused_and_nothing_is_lost) {
