@@ -7,7 +7,7 @@ jobs=$(nproc)
 step() { printf '\n== %s\n' "$*"; }
 
 step "the slow tests"
-ctest --test-dir build --output-on-failure -L deep
+ctest --test-dir build --output-on-failure -L deep -j "$jobs"
 
 step "address and undefined-behaviour sanitizers"
 cmake --preset asan -DNB_BUILD_BENCH=OFF
