@@ -39,6 +39,8 @@ ROWS = [
     ("w4 gptq minmax calib asym", "--bits 4 --asym --scales minmax"),
     ("*w4 gptq asym", "--bits 4 --asym"),
     ("w4 gptq asym calib 1", "--bits 4 --asym --asym-calib 1"),
+    ("w4 gptq asym damp 0.05", "--bits 4 --asym --damp 0.05"),
+    ("w4 gptq asym damp 0.002", "--bits 4 --asym --damp 0.002"),
     ("w4 gptq asym descent 2", "--bits 4 --asym --descent 2"),
     ("w4 gptq two-sided asym", "--bits 4 --asym --two-sided"),
     ("w4 gptq+tune asym", "--bits 4 --asym --method gptq+tune"),

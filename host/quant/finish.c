@@ -20,6 +20,8 @@ nb_status nb__quant_check(size_t n, size_t k, const nb_quant_options *o, nb_err 
         return nb_fail(err, NB_E_USAGE, "column order %u, expected 0 to %d", (unsigned)o->order, NB_ORDER_GROUP_AWARE);
     if ((unsigned)o->scales > NB_SCALES_SEARCH)
         return nb_fail(err, NB_E_USAGE, "rule of scales %u, expected 0 or 1", (unsigned)o->scales);
+    if (!(o->output_damp >= 0.0) || o->output_damp > 1e3)
+        return nb_fail(err, NB_E_USAGE, "damping %g of rows, expected 0 to 1000", o->output_damp);
     if (!(o->damp >= 0.0) || !(o->damp_step >= 0.0) || !(o->damp_max >= 0.0) || o->damp_max > 1e6 || o->damp > 1e6)
         return nb_fail(err, NB_E_USAGE, "damping %g, step %g, up to %g: expected 0 to 1e6", o->damp, o->damp_step,
                        o->damp_max);

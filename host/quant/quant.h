@@ -17,6 +17,7 @@ typedef struct nb_quant_options {
     nb_column_order order;
     nb_scale_rule scales;
     double damp;         /* GPTQ: fraction of mean diag H added to it; 0.01 */
+    double output_damp;  /* GPTQ with stats->output: the same of G; 0.25. Raised tenfold while G is not positive definite */
     double damp_step, damp_max; /* raised by damp_step (times 10 each further time) while H is not positive definite */
     double asym; /* GPTQ: part of the asymmetric calibration's change of the target, 0..1; needs stats->cross. 0: none */
     bool float_zeros;    /* HQQ: zero points are real numbers, for formats that hold them */
@@ -29,6 +30,12 @@ typedef struct nb_quant_options {
 /* 4 bits, groups of 128 (of k where k is less), asymmetric, F16 scales, group-aware order, damping 0.01, raised by 0.01, 0.1,
  * ... up to 1. */
 nb_quant_options nb_quant_defaults(size_t k);
+
+/* Damping of H and of G for statistics of so many tokens. Few tokens give a covariance whose small eigenvalues are noise, and GPTQ moves
+ * its errors just there; the best shrinkage falls with the number of samples (Ledoit and Wolf 2004). Both are 1 / tokens below a number
+ * of tokens, and above it what is in use elsewhere (H) or was measured (docs/quality.md). */
+double nb_damp_for(size_t tokens);
+double nb_output_damp_for(size_t tokens);
 
 /* What runs of one method on linears with the same input may share, as GPTQ its factor of the Hessian: owned by the caller,
  * NULL before the first run. A run that finds one made with other statistics buffers or settings replaces it. */

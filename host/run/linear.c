@@ -133,8 +133,9 @@ nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) 
                               .scales = r->plan->scales,
                               .asym = r->plan->asym,
                               .descent = r->options->descent,
-                              .damp = r->options->damp,
-                              .damp_step = r->options->damp > 0 ? r->options->damp : 0.01,
+                              .damp = r->plan->damp,
+                              .damp_step = r->plan->damp > 0 ? r->plan->damp : 0.01,
+                              .output_damp = nb_output_damp_for(r->options->samples * r->options->seq_len),
                               .damp_max = 1.0,
                               .block = 128};
 }

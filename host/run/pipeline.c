@@ -134,7 +134,7 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
                              o->method, r->plan->config.format, r->plan->two_sided, r->plan->learn_steps, r->plan->learn_batch, r->plan->learn_rate,
                              r->plan->tune_steps, r->plan->tune_batch, r->plan->tune_rate,
                              r->plan->learn || r->plan->tune || r->plan->two_sided ? (unsigned long long)o->seed : 0ULL, o->bits, (long long)r->plan->group_size, o->symmetric,
-                             (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, o->damp, o->ragged, (unsigned long long)o->shard_bytes);
+                             (int)o->order, (int)r->plan->scales, r->plan->asym, o->descent, r->plan->damp, o->ragged, (unsigned long long)o->shard_bytes);
     }
     if (status == NB_OK) {
         nb_hash_add_str(h, s.data);

@@ -232,7 +232,7 @@ static nb_status settle_format(nb_plan *plan, const nb_run_options *o, nb_err *e
     c->symmetric = o->symmetric;
     c->desc_act = plan->method->needs_hessian && o->order == NB_ORDER_ACT;
     c->ragged = o->ragged;
-    c->damp = plan->method->needs_hessian ? o->damp : -1.0;
+    c->damp = plan->method->needs_hessian ? plan->damp : -1.0;
     c->true_sequential = true;
     c->static_groups = o->order == NB_ORDER_ACT_STATIC;
     for (size_t i = 0; i < plan->count; i++) {
@@ -496,6 +496,7 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
         return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with --two-sided; group-aware does");
     plan->descent = o->descent;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
+    plan->damp = o->damp < 0.0 ? nb_damp_for(o->samples * o->seq_len) : o->damp;
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
     plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;
     return NB_OK;

@@ -40,7 +40,7 @@ typedef struct nb_run_options {
     bool symmetric;
     nb_column_order order;
     const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
-    double damp;
+    double damp;             /* below 0: nb_damp_for the tokens of the calibration */
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
     size_t iterations, batch; /* learned rounding and learned scales: steps (of a block, of the whole model), windows in a step; 0: theirs */
     double rate;             /* ... length of the longest step; 0: theirs */
@@ -86,6 +86,7 @@ typedef struct nb_plan {
     size_t learn_steps, learn_batch, tune_steps, tune_batch; /* 0 where there is none */
     double learn_rate, tune_rate;
     double asym;         /* part of asymmetric calibration; 0 where the method has none */
+    double damp;         /* GPTQ's */
     bool needs_data;     /* a calibration pass */
     nb_scale_rule scales;
     uint64_t weights;        /* in the quantized linears */

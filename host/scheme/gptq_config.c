@@ -102,7 +102,7 @@ nb_status nb__gptq_parse(const json_t *doc, nb_scheme_config *out, bool *mine, n
 static json_t *emit_meta(const nb_scheme_config *c) {
     json_t *meta = json_pack("{s:[s]}", "quantizer", "nibble:" NB_VERSION_STRING);
     int bad = !meta;
-    if (c->damp >= 0)
+    if (c->damp > 0 && c->damp < 1) /* GPTQModel refuses others */
         bad |= json_object_set_new(meta, "damp_percent", json_real(c->damp));
     bad |= json_object_set_new(meta, "true_sequential", json_boolean(c->true_sequential));
     bad |= json_object_set_new(meta, "static_groups", json_boolean(c->static_groups));

@@ -56,6 +56,31 @@ Test(plan, auto_group_divides_every_k) {
     nb_model_close(model);
 }
 
+/* 1 / tokens below 65536 (16384 for rows), and no more than half of the diagonal, which is as much as readers take with ease. */
+Test(plan, damping_goes_by_the_tokens) {
+    cr_assert_float_eq(nb_damp_for(1000000), 0.01, 1e-12);
+    cr_assert_float_eq(nb_damp_for(65536), 0.01, 1e-12);
+    cr_assert_float_eq(nb_damp_for(16384), 0.04, 1e-12);
+    cr_assert_float_eq(nb_damp_for(2048), 0.32, 1e-12);
+    cr_assert_float_eq(nb_damp_for(128), 0.5, 1e-12);
+    cr_assert_float_eq(nb_output_damp_for(65536), 0.25, 1e-12);
+    cr_assert_float_eq(nb_output_damp_for(2048), 2.0, 1e-12);
+    cr_assert_float_eq(nb_output_damp_for(0), 4.0, 1e-12);
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    nb_plan plan;
+    o.samples = 16;
+    o.seq_len = 128;
+    for (int asked = 0; asked < 2; asked++) {
+        o.damp = asked ? 0.02 : -1.0;
+        cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK, "%s", err.text);
+        cr_assert_float_eq(plan.damp, asked ? 0.02 : 0.32, 1e-12);
+        cr_assert_float_eq(plan.config.damp, plan.damp, 1e-12);
+        nb_plan_free(&plan);
+    }
+    nb_model_close(model);
+}
+
 Test(plan, a_group_that_does_not_divide_is_refused_with_sizes_that_do) {
     nb_model *model = open_tiny("llama-tied-f16");
     nb_run_options o = options();

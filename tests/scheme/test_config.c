@@ -120,6 +120,20 @@ Test(gptq_config, damping_at_the_top_or_in_meta) {
     json_decref(doc);
 }
 
+/* GPTQModel refuses a damping that is not between 0 and 1, so such a one is not said. */
+Test(gptq_config, damping_that_readers_refuse_is_left_out) {
+    static const double cases[] = {-1, 0, 0.32, 1};
+    for (int i = 0; i < 4; i++) {
+        nb_scheme_config c = {.format = "gptq", .bits = 4, .group_size = 128, .symmetric = true, .damp = cases[i]};
+        json_t *doc = NULL;
+        cr_assert_eq(nb_scheme_by_name("gptq")->emit(&c, &doc, NULL), NB_OK);
+        json_t *damp = json_object_get(json_object_get(doc, "meta"), "damp_percent");
+        cr_expect_eq(damp != NULL, i == 2, "%g", cases[i]);
+        cr_expect(!damp || json_number_value(damp) == cases[i]);
+        json_decref(doc);
+    }
+}
+
 /* parse(emit(c)) = c for every field. */
 Test(gptq_config, round_trip) {
     for (unsigned mask = 0; mask < 64; mask++) {
