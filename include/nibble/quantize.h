@@ -33,7 +33,8 @@ typedef struct nb_quantize_options {
     int symmetric;            /* nonzero: zero point 2^(bits-1) everywhere */
     nb_column_order order;    /* gptq */
     nb_float_type scale_type; /* scales are exact in it */
-    double damp;              /* gptq: this fraction of the mean of diag H is added to diag H */
+    double damp;              /* gptq: this fraction of the mean of diag H is added to diag H; of few tokens
+                                 more is better: 655 / tokens below 65536 (docs/quality.md) */
     double damp_step;         /* while H + damping is not positive definite: damp + step, damp + 10 step, ... */
     double damp_max;          /* ... up to this */
     nb_scale_rule scales;     /* NB_SCALES_MINMAX unless set; with a Hessian NB_SCALES_SEARCH is better */
