@@ -9,6 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 for i in $(seq 100); do echo "Line $i of some prose with words, number $((i * i % 997))."; done >text.txt
+export OCL_ICD_VENDORS=$work/none # OpenCL drivers keep memory of their own and read past strings; they are not ours to mend
 failed=0
 # check EXPECTED_CODE COMMAND...
 check() {
