@@ -35,7 +35,7 @@ static const nb_opt opts[] = {
     {"samples", 0, NB_OPT_INT, AT(samples), "N", NULL, 1, 1000000, "calibration windows (default 128)"},
     {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 8, 1000000, "tokens in a window (default 512)"},
     {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "seed of the draw of windows and of self-written text (default 0)"},
-    {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default 0.01, with fewer than 65536 calibration tokens 655 / tokens, at most 0.5)"},
+    {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default: 655 / calibration tokens, three times that with --two-sided; 0.01 at the least, 0.5 at the most)"},
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
     {"two-sided", 0, NB_OPT_FLAG, AT(two_sided), NULL, NULL, 0, 0, "GPTQ: rows make up for each other's errors too, by what the outputs of each layer mean to the model's predictions; takes a backward pass through the original model"},

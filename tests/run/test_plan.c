@@ -71,10 +71,12 @@ Test(plan, damping_goes_by_the_tokens) {
     nb_plan plan;
     o.samples = 16;
     o.seq_len = 128;
-    for (int asked = 0; asked < 2; asked++) {
-        o.damp = asked ? 0.02 : -1.0;
+    for (int asked = 0; asked < 3; asked++) { /* tokens of unlike weight are as few as a third of them */
+        o.damp = asked == 1 ? 0.02 : -1.0;
+        o.two_sided = asked == 2;
+        o.samples = asked == 2 ? 48 : 16;
         cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK, "%s", err.text);
-        cr_assert_float_eq(plan.damp, asked ? 0.02 : 0.32, 1e-12);
+        cr_assert_float_eq(plan.damp, asked == 1 ? 0.02 : 0.32, 1e-12);
         cr_assert_float_eq(plan.config.damp, plan.damp, 1e-12);
         nb_plan_free(&plan);
     }
