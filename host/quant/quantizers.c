@@ -23,7 +23,7 @@ const char *nb_scale_rule_name(nb_scale_rule rule) {
     return rule == NB_SCALES_SEARCH ? "search" : "minmax";
 }
 
-/* Measured with 2048, 16384 and 65536 tokens. With 2048, 0.5 was as good as 0.3 and 1 worse. */
+/* Measured with 2048 and 16384 tokens; with 2048, 0.5 was as good as 0.3, and 1 worse. */
 #define LEAST_DAMP 0.01
 #define DAMP_TOKENS 65536.0
 #define MOST_DAMP 0.5
