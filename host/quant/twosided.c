@@ -14,7 +14,7 @@
 #include "host/quant/methods.h"
 
 enum { BATCH = 32 }; /* rows */
-#define MOST_DAMP 1000.0 /* of G's mean diagonal, after raising */
+#define MOST_RAISED 1000.0 /* of G's mean diagonal, after raising */
 
 typedef struct two_sided {
     nb_stream *stream;
@@ -91,7 +91,7 @@ static nb_status factorize(two_sided *t, nb_mem output, nb_err *err) {
         goto out;
     }
     NB_GO(order_rows(t, g, err));
-    for (double damp = t->options.output_damp; !good && damp <= MOST_DAMP; damp = damp > 0.0 ? 10.0 * damp : 0.01)
+    for (double damp = t->options.output_damp; !good && damp <= MOST_RAISED; damp = damp > 0.0 ? 10.0 * damp : 0.01)
         NB_GO(factor_with(t, g, (float)(damp * mean), f, temp, seen, &good, err));
     if (!good)
         status = nb_fail(err, NB_E_FAILED, "the covariance of output gradients is not positive definite");

@@ -135,7 +135,7 @@ nb_quant_options nb__run_quant_options(const nb_run *r, const nb_plan_item *it) 
                               .descent = r->options->descent,
                               .damp = r->plan->damp,
                               .damp_step = r->plan->damp > 0 ? r->plan->damp : 0.01,
-                              .output_damp = nb_output_damp_for(r->options->samples * r->options->seq_len),
+                              .output_damp = r->plan->output_damp,
                               .damp_max = 1.0,
                               .block = 128};
 }

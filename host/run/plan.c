@@ -500,8 +500,9 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
         return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with --two-sided; group-aware does");
     plan->descent = o->descent;
     plan->asym = plan->method->needs_hessian ? o->asym_calib : 0.0;
-    size_t tokens = o->samples * o->seq_len / (plan->two_sided ? UNEVEN : 1);
-    plan->damp = o->damp < 0.0 ? nb_damp_for(tokens) : o->damp;
+    size_t tokens = o->samples * o->seq_len;
+    plan->damp = o->damp < 0.0 ? nb_damp_for(plan->two_sided ? tokens / UNEVEN : tokens) : o->damp;
+    plan->output_damp = nb_output_damp_for(tokens);
     bool search = !o->scales || !strcmp(o->scales, "auto") ? plan->needs_data : !strcmp(o->scales, "search");
     plan->scales = search ? NB_SCALES_SEARCH : NB_SCALES_MINMAX;
     return NB_OK;

@@ -86,7 +86,7 @@ typedef struct nb_plan {
     size_t learn_steps, learn_batch, tune_steps, tune_batch; /* 0 where there is none */
     double learn_rate, tune_rate;
     double asym;         /* part of asymmetric calibration; 0 where the method has none */
-    double damp;         /* GPTQ's */
+    double damp, output_damp; /* GPTQ's, of H and of G */
     bool needs_data;     /* a calibration pass */
     nb_scale_rule scales;
     uint64_t weights;        /* in the quantized linears */
