@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,6 +285,10 @@ nb_status nb_file_copy(const char *from, const char *to, nb_err *err) {
     return status;
 }
 
+nb_status nb_file_readable(const char *path, nb_err *err) {
+    return access(path, R_OK) == 0 ? NB_OK : fail_errno(err, path, "cannot open");
+}
+
 bool nb_path_exists(const char *path) {
     struct stat st;
     return lstat(path, &st) == 0;
@@ -297,6 +302,25 @@ bool nb_path_is_dir(const char *path) {
 bool nb_path_same(const char *a, const char *b) {
     struct stat sa, sb;
     return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+bool nb_path_holds(const char *dir, const char *path) {
+    char at[PATH_MAX];
+    if (!realpath(path, at))
+        return false;
+    while (!nb_path_same(dir, at)) {
+        char *slash = strrchr(at, '/');
+        if (!slash || !at[1])
+            return false;
+        slash[slash == at ? 1 : 0] = 0;
+    }
+    return true;
+}
+
+void nb_path_trim(char *path) {
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        path[--len] = 0;
 }
 
 nb_status nb_path_join(const char *dir, const char *name, char **out, nb_err *err) {
@@ -407,7 +431,7 @@ nb_status nb_disk_free(const char *path, uint64_t *out, nb_err *err) {
         if (slash)
             slash[slash == dir ? 1 : 0] = 0;
     }
-    const char *where = dir ? (strchr(dir, '/') ? dir : ".") : path;
+    const char *where = !dir ? path : strrchr(path, '/') ? dir : ".";
     int bad = statvfs(where, &fs);
     nb_status status = bad ? fail_errno(err, where, "cannot read the free space") : NB_OK;
     if (!bad)

@@ -42,10 +42,15 @@ nb_status nb_file_append_line(const char *path, const char *line, nb_err *err);
 /* Copies bytes of `from` to `to` by the same way. */
 nb_status nb_file_copy(const char *from, const char *to, nb_err *err);
 
+nb_status nb_file_readable(const char *path, nb_err *err); /* NB_OK, or NB_E_INPUT says why not */
+
 bool nb_path_exists(const char *path);
 bool nb_path_is_dir(const char *path);
 /* Do both names stand for the same file (device and inode)? False where one does not exist. */
 bool nb_path_same(const char *a, const char *b);
+/* Is `dir` what `path` names, or a folder above it? Links are followed; false where either is missing. */
+bool nb_path_holds(const char *dir, const char *path);
+void nb_path_trim(char *path); /* cuts slashes off the end */
 nb_status nb_path_join(const char *dir, const char *name, char **out, nb_err *err);
 /* The part after the last '/'. Points into path. */
 const char *nb_path_base(const char *path);

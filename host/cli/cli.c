@@ -93,7 +93,7 @@ static void usage(FILE *out) {
     for (size_t i = 0; nb_cmds[i]; i++)
         fprintf(out, "  %-10s %s\n", nb_cmds[i]->name, nb_cmds[i]->about);
     fprintf(out, "\nnibble COMMAND --help explains a command.\n  nibble --version; nibble --man; nibble --completions bash|zsh|fish\n"
-                 "\nexit codes: 0 done, 1 failed, 2 usage, 3 bad input, 4 device or memory, 5 a check failed, 130 interrupted\n");
+                 "\nexit codes: 0 done, 1 failed, 2 usage or not supported, 3 bad input, 4 device or memory, 5 a check failed, 130 interrupted\n");
 }
 
 static int unknown_command(const char *word) {

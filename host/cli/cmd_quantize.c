@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "host/base/alloc.h"
+#include "host/base/file.h"
 #include "host/base/size.h"
 #include "host/base/str.h"
 #include "host/cli/cli.h"
@@ -23,7 +24,7 @@ typedef struct quantize_values {
 /* clang-format off */
 static const nb_opt opts[] = {
     {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write (a file for --format gguf); it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ; any of these and +tune (gptq+tune): at last the scales of all groups are learned together, by gradient steps on the KL divergence of the whole model's predictions to the original's; best: what measured best, of what bits, device, memory and --budget allow (default gptq)"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text, for --asym; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ (CPU only); any of these and +tune (gptq+tune): at last the scales of all groups are learned together, by gradient steps on the KL divergence of the whole model's predictions to the original's (CPU only); best: what measured best, of what bits, device, memory and --budget allow (default gptq)"},
     {"budget", 0, NB_OPT_NUMBER, AT(budget), "SECONDS", NULL, 0, 1000000000, "best: computing may take so long by the estimate of --dry-run; 0: any (default 0)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer; 32 for a GGUF (default auto)"},
@@ -34,12 +35,12 @@ static const nb_opt opts[] = {
     {"calib", 'c', NB_OPT_STR, AT(calib), "FILE|self", NULL, 0, 0, "calibration text (plain, or JSON lines with \"text\"); self: text that the model itself writes (default self)"},
     {"samples", 0, NB_OPT_INT, AT(samples), "N", NULL, 1, 1000000, "calibration windows (default 128)"},
     {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 8, 1000000, "tokens in a window (default 512)"},
-    {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "seed of the draw of windows and of self-written text (default 0)"},
+    {"seed", 0, NB_OPT_INT, AT(seed), "S", NULL, 0, INT64_MAX, "seed of the draw of windows, of self-written text, and of what --two-sided, autoround and tune draw (default 0)"},
     {"damp", 0, NB_OPT_NUMBER, AT(damp), "X", NULL, 0, 1, "GPTQ: part of the Hessian's mean diagonal that is added to it (default: 655 / calibration tokens, three times that with --two-sided; 0.01 at the least, 0.5 at the most)"},
     {"asym-calib", 0, NB_OPT_NUMBER, AT(asym_calib), "A", NULL, 0, 1, "GPTQ: also make up for what the layers before have lost, by this part; takes a second forward pass of the original model (0: off) (default 0.5)"},
     {"descent", 0, NB_OPT_INT, AT(descent), "N", NULL, 0, 1000, "GPTQ: sweeps of coordinate descent over codes, scales and zero points at the end (default 0)"},
-    {"two-sided", 0, NB_OPT_FLAG, AT(two_sided), NULL, NULL, 0, 0, "GPTQ: rows make up for each other's errors too, by what the outputs of each layer mean to the model's predictions; takes a backward pass through the original model"},
-    {"gradient-memory", 0, NB_OPT_SIZE, AT(gradient_memory), "SIZE", NULL, 0, 0, "two-sided: covariances of gradients take no more than this, for which the backward pass is made again for some blocks at a time (default: a quarter of the device's memory). The result does not depend on it"},
+    {"two-sided", 0, NB_OPT_FLAG, AT(two_sided), NULL, NULL, 0, 0, "GPTQ: rows make up for each other's errors too, by what the outputs of each layer mean to the model's predictions; takes a backward pass through the original model (CPU only)"},
+    {"gradient-memory", 0, NB_OPT_SIZE, AT(gradient_memory), "SIZE", NULL, 0, 0, "two-sided: covariances of gradients take no more than this (or one block's, where that is more), for which the backward pass is made again for some blocks at a time (default: a quarter of the device's memory). The result does not depend on it"},
     {"iters", 0, NB_OPT_INT, AT(iters), "N", NULL, 1, 1000000, "autoround: steps for a block (default 200); tune: steps of the whole model (default 128)"},
     {"batch", 0, NB_OPT_INT, AT(batch), "N", NULL, 1, 100000, "windows in a step (default: autoround 8, tune 1)"},
     {"rate", 0, NB_OPT_NUMBER, AT(rate), "X", NULL, 0, 1, "autoround: length of the first step, in steps of the grid (default 1 / iters); tune: length of the longest step, as a part of the scale (default 0.0003)"},
@@ -94,16 +95,23 @@ static nb_column_order order_of(const char *name) {
     return NB_ORDER_GROUP_AWARE;
 }
 
-static nb_status to_options(const quantize_values *v, const char *model, nb_override *overrides, nb_run_options *o, nb_err *err) {
-    if (!v->out)
+/* The output's name without slashes at its end, as a shell completes a folder's. */
+static nb_status output_name(const char *given, char **out, nb_err *err) {
+    if (!given)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--output", "is missing: where should the result go?");
+    NB_TRY(nb_strdup(given, out, err));
+    nb_path_trim(*out);
+    return NB_OK;
+}
+
+static nb_status to_options(const quantize_values *v, const char *model, const char *out, nb_override *overrides, nb_run_options *o, nb_err *err) {
     if (v->bits != 2 && v->bits != 3 && v->bits != 4 && v->bits != 8)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--bits", "is %lld, expected 2, 3, 4 or 8", (long long)v->bits);
-    *o = (nb_run_options){.model = model, .out = v->out, .method = v->method, .format = v->format,
+    *o = (nb_run_options){.model = model, .out = out, .method = v->method, .format = v->format,
                           .checkpoint_format = v->checkpoint_format, .embeddings = v->embeddings, .calib = v->calib, .device = v->device,
                           .kernel_filter = v->kernel_filter, .device_memory = (size_t)v->device_memory, .cache_dir = nb_cli_cache_dir(), .bits = (unsigned)v->bits, .symmetric = v->symmetric,
                           .order = order_of(v->order), .scales = v->scales,
-                          .damp = v->damp, .asym_calib = v->asym_calib, .descent = (unsigned)v->descent, .iterations = (size_t)v->iters, .batch = (size_t)v->batch,
+                          .damp = v->damp, .asym_calib = v->asym_calib < 0 ? 0.5 : v->asym_calib, .descent = (unsigned)v->descent, .iterations = (size_t)v->iters, .batch = (size_t)v->batch,
                           .rate = v->rate, .two_sided = v->two_sided, .gradient_memory = (uint64_t)v->gradient_memory, .samples = (size_t)v->samples,
                           .seq_len = (size_t)v->seq_len, .seed = (uint64_t)v->seed, .threads = (unsigned)v->threads,
                           .ragged = v->ragged, .resume = v->resume, .force = v->force,
@@ -112,8 +120,9 @@ static nb_status to_options(const quantize_values *v, const char *model, nb_over
     bool best = !strcmp(v->method, "best");
     if (v->budget > 0 && !best)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--budget", "is for --method best, which chooses by it");
-    if (v->descent > 0 && best)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--descent", "is chosen by --method best; leave it out, or say --method gptq");
+    const char *chosen = v->descent > 0 ? "--descent" : v->two_sided ? "--two-sided" : v->asym_calib >= 0 ? "--asym-calib" : NULL;
+    if (chosen && best)
+        return nb_fail_at(err, NB_E_USAGE, NULL, chosen, "is chosen by --method best; leave it out, or say --method gptq");
     if (strcmp(v->group_size, "auto") != 0) {
         NB_TRY(nb_parse_int("--group-size", v->group_size, -1, INT64_MAX / 2, &o->group_size, err));
         if (o->group_size == 0)
@@ -272,9 +281,11 @@ static nb_status execute(const quantize_values *v, const char *path, nb_err *err
     nb_run_options o = {0};
     nb_model *model = NULL;
     nb_plan plan = {0};
+    char *out = NULL;
     nb_status status;
+    NB_GO(output_name(v->out, &out, err));
     NB_GO(nb_calloc(NB_OPT_MAX_LIST, sizeof *overrides, "overrides", &overrides, err));
-    NB_GO(to_options(v, path, overrides, &o, err));
+    NB_GO(to_options(v, path, out, overrides, &o, err));
     NB_GO(nb_model_open(path, &model, err));
     NB_GO(settle_machine(v, model, &o, err));
     NB_GO(nb_plan_make(model, &o, &plan, err));
@@ -285,13 +296,14 @@ out:
     for (size_t i = 0; i < o.n_overrides; i++)
         nb_override_free(&overrides[i]);
     nb_free(overrides);
+    nb_free(out);
     return status;
 }
 
 static int run(int argc, char **argv) {
     quantize_values v = {.common.progress = "auto", .method = "gptq", .group_size = "auto", .order = "group-aware", .scales = "auto",
                          .calib = "self", .device = "auto", .format = "gptq", .bits = 4,  .samples = 128, .seq_len = 512,
-                         .damp = -1, .asym_calib = 0.5, .symmetric = true};
+                         .damp = -1, .asym_calib = -1, .symmetric = true};
     const char *model = NULL;
     bool done;
     int code;

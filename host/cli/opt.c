@@ -296,7 +296,7 @@ void nb_opt_man(const nb_cmd *const *cmds, size_t count, FILE *out) {
             fprintf(out, "\n.RE\n");
         }
     }
-    fprintf(out, ".SH \"EXIT STATUS\"\n0 done, 1 failed, 2 usage, 3 bad input, 4 device or memory, 5 a check failed, "
+    fprintf(out, ".SH \"EXIT STATUS\"\n0 done, 1 failed, 2 usage or not supported, 3 bad input, 4 device or memory, 5 a check failed, "
                  "130 interrupted and resumable.\n");
 }
 

@@ -207,6 +207,7 @@ static bool carried(const char *name) {
     return true;
 }
 
+/* Copies what is carried into `to`; NULL: only looks whether it could. */
 static nb_status carry_files(const char *from, const char *to, nb_err *err) {
     char **names;
     size_t count;
@@ -217,10 +218,11 @@ static nb_status carry_files(const char *from, const char *to, nb_err *err) {
         if (!carried(names[i]))
             continue;
         status = nb_path_join(from, names[i], &a, err);
-        if (status == NB_OK)
+        bool folder = status == NB_OK && nb_path_is_dir(a);
+        if (status == NB_OK && to)
             status = nb_path_join(to, names[i], &b, err);
-        if (status == NB_OK && !nb_path_is_dir(a))
-            status = nb_file_copy(a, b, err);
+        if (status == NB_OK && !folder)
+            status = to ? nb_file_copy(a, b, err) : nb_file_readable(a, err);
         nb_free(a);
         nb_free(b);
     }
@@ -235,6 +237,18 @@ static nb_status beside_files(const nb_model *model, const char *dir, nb_err *er
         return carry_files(nb_ckpt_path(ckpt), dir, err);
     NB_TRY(nb_ckpt_vocab(ckpt, &vocab, err));
     return nb_tokenizer_export(vocab, dir, err);
+}
+
+nb_status nb_hf_check(const nb_model *model, nb_err *err) {
+    const nb_ckpt *ckpt = nb_model_ckpt(model);
+    const nb_vocab *vocab;
+    json_t *config = NULL;
+    if (nb_ckpt_kind_of(ckpt) == NB_CKPT_HF)
+        return carry_files(nb_ckpt_path(ckpt), NULL, err);
+    NB_TRY(config_from_hparams(model, &config, err));
+    json_decref(config);
+    NB_TRY(nb_ckpt_vocab(ckpt, &vocab, err));
+    return nb_tokenizer_export_check(vocab, err);
 }
 
 nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const json_t *report, const char *dir, nb_err *err) {

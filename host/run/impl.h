@@ -1,4 +1,4 @@
-/* A quantization run between its parts: pipeline.c walks the blocks and puts the output in place, device.c keeps a device's memory and loads blocks ahead, block.c takes one
+/* A quantization run between its parts: pipeline.c walks the blocks, place.c knows where output goes, device.c keeps a device's memory and loads blocks ahead, block.c takes one
  * block through its stages, linear.c quantizes one matrix, channels.c finds and folds channel scales, resume.c replays
  * blocks that are done, tuned.c learns the scales of all blocks at last. */
 #ifndef NB_RUN_IMPL_H
@@ -80,6 +80,17 @@ nb_status nb__run_embed(nb_run *r, size_t first, size_t count, nb_mem out, nb_er
 /* Frees what r holds of the block in work. */
 void nb__run_forget_block(nb_run *r);
 
+/* ---- place.c ---- */
+
+/* NB_E_USAGE where the output or the work folder holds an input, or what is not ours to remove. */
+nb_status nb__run_check_place(const nb_run_options *o, const char *work, bool gguf, nb_err *err);
+/* Is there room on the disk for what the run writes? */
+nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err);
+/* Before output is made as `made`: removes what an earlier attempt has left of it. */
+nb_status nb__run_begin_output(const char *work, const char *made, nb_err *err);
+/* `made` takes the output's name by one rename; an old output is moved into the work folder first, which is removed after. */
+nb_status nb__run_put_in_place(const nb_run *r, const char *work, const char *made, nb_err *err);
+
 /* ---- linear.c ---- */
 
 /* The plan's settings for one matrix, as a method takes them. */
@@ -90,7 +101,7 @@ nb_status nb__run_weight(nb_run *r, const nb_plan_item *it, nb_mem *out, nb_err 
 nb_status nb__run_upload(nb_run *r, const nb_qtensor *q, nb_mem w, nb_err *err);
 /* Rows and columns of m [rows,k] times factors (each optional), in place. */
 nb_status nb__run_scale_matrix(nb_run *r, nb_mem m, size_t rows, size_t k, nb_mem row, nb_mem col, nb_err *err);
-/* Packs q into r->tensors. Where the format could not hold it exactly (*clamped > 0), q and w take what it does hold. */
+/* Packs q into r->tensors. Where the format could not hold it exactly, q and w take what it does hold. */
 nb_status nb__run_keep(nb_run *r, const nb_plan_item *it, nb_qtensor *q, nb_mem w, size_t *clamped, nb_err *err);
 /* Rows of a linear that AWQ has kept are divided by s [n], by its scales, in r->tensors and in the block. s becomes 1 where a
  * scale would leave the range of its type. */

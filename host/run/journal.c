@@ -212,6 +212,28 @@ out:
     return status;
 }
 
+static bool is_ours(const char *name) {
+    static const char *const ours[] = {"journal.jsonl*", "part-*.safetensors*", "tuned-*.safetensors*", "out", "out.partial", "old", "placed*"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (nb_glob(ours[i], name))
+            return true;
+    return false;
+}
+
+bool nb_journal_owns(const char *dir) {
+    nb_err err = {0};
+    char **names;
+    size_t count, known = 0;
+    if (!nb_path_exists(dir))
+        return true;
+    if (!nb_path_is_dir(dir) || nb_dir_list(dir, &names, &count, &err) != NB_OK)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        known += is_ours(names[i]);
+    nb_names_free(names, count);
+    return known == count;
+}
+
 nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err) {
     char *path, *text = NULL;
     size_t size;

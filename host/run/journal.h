@@ -29,7 +29,9 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
                           bool allow_device_change, nb_journal *out, nb_err *err);
 /* The recipe in the head of the journal in dir, cut to cap; "" where there is no journal, no recipe, or no head that can be read. */
 nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err);
-/* Records that block `done` is finished: its part file's name, and its report (a new reference is taken). */
+/* Is `dir` missing, or a folder with nothing in it but what a run puts there? */
+bool nb_journal_owns(const char *dir);
+/* Records that block `done` is finished: its part file's hash, and its report (a new reference is taken). */
 nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err);
 /* Path of the part file of a block: DIR/part-00012.safetensors, or when the model is tuned its new one. Free with nb_free. */
 nb_status nb_journal_part(const nb_journal *j, size_t block, char **out, nb_err *err);

@@ -15,7 +15,7 @@ typedef enum source_kind {
     SRC_COPY,   /* bytes of `view` as they are */
     SRC_F16,    /* `view` converted to F16 */
     SRC_NORM,   /* `view` less the family's norm offset, as F32: GGUF holds norms whole */
-    SRC_LINEAR  /* the linear (layer, lin) of the model in HF row order, as F16 */
+    SRC_LINEAR  /* the linear (layer, lin) of the model in HF row order */
 } source_kind;
 
 typedef struct entry {
@@ -127,13 +127,16 @@ static nb_status add_skipped_gguf(assembly *a, const nb_plan_item *it, nb_err *e
     char name[192];
     snprintf(name, sizeof name, "%s.weight", it->name);
     NB_TRY(add(a, name, SRC_LINEAR, NULL, err));
+    const nb_view *v = nb_model_linear_view(a->model, it->layer, it->lin);
     entry *e = &a->entries[a->count - 1];
+    e->view = v;
+    e->dtype = kept_as(v) == SRC_COPY ? v->dtype : NB_F16;
     e->layer = it->layer;
     e->lin = it->lin;
     e->ndim = 2;
     e->dims[0] = it->n;
     e->dims[1] = it->k;
-    e->bytes = 2 * it->n * it->k;
+    e->bytes = nb_dtype_get(e->dtype)->block_bytes * it->n * it->k;
     return NB_OK;
 }
 
@@ -184,6 +187,13 @@ static nb_status add_parts(assembly *a, nb_err *err) {
 
 /* ---- writing ---- */
 
+static nb_status check_f16(const nb_view *v, const uint16_t *h, size_t count, nb_err *err) {
+    for (size_t i = 0; i < count; i++)
+        if ((h[i] & 0x7c00u) == 0x7c00u)
+            return nb_fail_at(err, NB_E_INPUT, v->path, v->name, "holds values past the range of F16, in which it would be written");
+    return NB_OK;
+}
+
 /* Converts in pieces, so that an embedding table is never whole in memory as floats. */
 static nb_status write_f16(nb_st_writer *w, const nb_view *v, nb_err *err) {
     enum { PIECE = 1 << 16 }; /* elements: a whole number of blocks of every type */
@@ -200,6 +210,7 @@ static nb_status write_f16(nb_st_writer *w, const nb_view *v, nb_err *err) {
         size_t n = nb_min(PIECE, count - at);
         nb_to_f32(v->dtype, (const char *)v->data + at / t->block_elems * t->block_bytes, n, f);
         nb_f16_from_f32(f, n, h);
+        NB_GO(check_f16(v, h, n, err));
         NB_GO(nb_st_write(w, h, n * sizeof *h, err));
     }
 out:
@@ -223,16 +234,18 @@ static nb_status write_norm(const nb_model *model, nb_st_writer *w, const nb_vie
 static nb_status write_linear(const nb_model *model, nb_st_writer *w, const entry *e, nb_err *err) {
     size_t count = e->dims[0] * e->dims[1];
     float *f = NULL;
-    uint16_t *h = NULL;
+    void *stored = NULL;
     nb_status status;
     NB_GO(nb_calloc(count, sizeof *f, "a weight", &f, err));
-    NB_GO(nb_calloc(count, sizeof *h, "a weight", &h, err));
+    NB_GO(nb_calloc(e->bytes, 1, "a weight", &stored, err));
     NB_GO(nb_model_weight_f32(model, e->layer, e->lin, f, err));
-    nb_f16_from_f32(f, count, h);
-    NB_GO(nb_st_write(w, h, count * sizeof *h, err));
+    nb_from_f32(e->dtype, f, count, stored);
+    if (e->dtype == NB_F16)
+        NB_GO(check_f16(e->view, stored, count, err));
+    NB_GO(nb_st_write(w, stored, e->bytes, err));
 out:
     nb_free(f);
-    nb_free(h);
+    nb_free(stored);
     return status;
 }
 

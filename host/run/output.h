@@ -27,6 +27,8 @@ nb_status nb_output_part(const char *path, const nb_packed_tensor *tensors, cons
 
 /* ---- hfconfig.c ---- */
 
+/* Before a run: can they be written? A GGUF's settings and vocabulary may have no place in such files; files to copy may be unreadable. */
+nb_status nb_hf_check(const nb_model *model, nb_err *err);
 /* All files beside weights: config.json, quantize_config.json, tokenizer and generation files, the report. */
 nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const json_t *report, const char *dir, nb_err *err);
 

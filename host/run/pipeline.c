@@ -147,78 +147,6 @@ static nb_status fingerprint(nb_run *r, char out[NB_HASH_TEXT], nb_err *err) {
     return status;
 }
 
-/* The folder in which the output will stand must be there. */
-static nb_status check_parent(const char *path, nb_err *err) {
-    char *parent;
-    NB_TRY(nb_strdup(path, &parent, err));
-    char *slash = strrchr(parent, '/');
-    if (slash)
-        *(slash == parent ? slash + 1 : slash) = 0;
-    nb_status status = !slash || nb_path_is_dir(parent) ? NB_OK
-                                                        : nb_fail_at(err, NB_E_USAGE, path, "--output",
-                                                                     "the folder %.200s does not exist; make it first", parent);
-    nb_free(parent);
-    return status;
-}
-
-static nb_status check_output(const nb_run_options *o, bool gguf, bool *already, nb_err *err) {
-    *already = false;
-    NB_TRY(check_parent(o->out, err));
-    if (nb_path_same(o->model, o->out))
-        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "is the input model itself");
-    if (!nb_path_exists(o->out))
-        return NB_OK;
-    if (nb_path_is_dir(o->out) == gguf)
-        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", gguf ? "exists and is a folder" : "exists and is not a folder");
-    if (!o->force && !o->resume)
-        return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; --force replaces it");
-    *already = true;
-    return NB_OK;
-}
-
-static nb_status check_disk(const nb_run *r, const char *work, nb_err *err) {
-    uint64_t room, need = 2 * r->plan->packed_bytes + r->plan->other_bytes;
-    NB_TRY(nb_disk_free(work, &room, err));
-    if (room < need)
-        return nb_fail_at(err, NB_E_FAILED, work, NULL, "the disk has %.2f GB free, this run needs %.2f GB", 1e-9 * (double)room,
-                          1e-9 * (double)need);
-    return NB_OK;
-}
-
-static nb_status remove_any(const char *path, nb_err *err) {
-    return nb_path_is_dir(path) ? nb_dir_remove(path, err) : nb_file_remove(path, err);
-}
-
-/* Removes a folder (or an old file) after the output is in place: the run has succeeded, whatever comes of this. */
-static void tidy(const nb_run *r, const char *path) {
-    nb_err err = {0};
-    char line[1400];
-    if (remove_any(path, &err) == NB_OK)
-        return;
-    nb_err_line(&err, line, sizeof line);
-    nb_logf(&r->hooks->log, NB_LOG_WARN, "what is no longer needed stays: %s", line);
-}
-
-/* The output takes its final name by one rename; an old one is moved aside first and removed after. */
-static nb_status put_in_place(const nb_run *r, const char *final_dir, const char *work, nb_err *err) {
-    const char *out = r->options->out;
-    nb_str old = {0};
-    nb_status status = nb_str_addf(&old, err, "%s.replaced", out);
-    if (status == NB_OK && nb_path_exists(out)) {
-        status = remove_any(old.data, err);
-        if (status == NB_OK)
-            status = nb_file_rename(out, old.data, err);
-    }
-    if (status == NB_OK)
-        status = nb_file_rename(final_dir, out, err);
-    if (status == NB_OK) {
-        tidy(r, old.data);
-        tidy(r, work);
-    }
-    nb_str_free(&old);
-    return status;
-}
-
 static json_t *make_report(const nb_run *r) {
     json_t *tuned = r->journal.tune_report;
     return json_pack("{s:s, s:s, s:s, s:b, s:i, s:s, s:f, s:s, s:i, s:I, s:b, s:f, s:O*, s:O}", "nibble", NB_VERSION_STRING, "device", r->result->device,
@@ -243,7 +171,7 @@ static nb_status finish(nb_run *r, const char *work, nb_err *err) {
     if (!r->result->report)
         return nb_fail_memory(err, 0, "the report");
     NB_GO(nb_path_join(work, "out", &final_dir, err));
-    NB_GO(remove_any(final_dir, err));
+    NB_GO(nb__run_begin_output(work, final_dir, err));
     if (r->plan->gguf) {
         NB_GO(nb_output_gguf(r->model, r->plan, &r->journal, r->result->report, final_dir, &r->result->file_bytes, err));
     } else {
@@ -251,7 +179,7 @@ static nb_status finish(nb_run *r, const char *work, nb_err *err) {
         NB_GO(nb_output_assemble(r->model, r->plan, r->options, &r->journal, final_dir, &r->result->file_bytes, err));
         NB_GO(nb_hf_files(r->model, r->plan, r->result->report, final_dir, err));
     }
-    NB_GO(put_in_place(r, final_dir, work, err));
+    NB_GO(nb__run_put_in_place(r, work, final_dir, err));
 out:
     nb_free(final_dir);
     r->result->write_seconds += nb__run_now() - t0;
@@ -265,9 +193,9 @@ static nb_status check_method(const nb_run *r, nb_err *err) {
     nb_op need = plan->learn ? NB_OP_learned_round : !strcmp(plan->method->name, "hqq") ? NB_OP_hqq : NB_OP_rtn;
     bool back = plan->tune || plan->two_sided;
     if (!r->device->chosen[need] || (back && !nb_device_has_gradients(r->device)))
-        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "--method", "%s does not run on the device %s yet; --device cpu does it",
-                          plan->method_name, r->device->backend->name);
-    return plan->gguf ? nb_output_gguf_check(r->model, plan, r->options->out, err) : NB_OK;
+        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, plan->two_sided ? "--two-sided" : "--method",
+                          "%s does not run on the device %s yet; --device cpu does it", plan->method_name, r->device->backend->name);
+    return plan->gguf ? nb_output_gguf_check(r->model, plan, r->options->out, err) : nb_hf_check(r->model, err);
 }
 
 nb_status nb_run_recipe(const nb_run_options *options, char *out, size_t cap, nb_err *err) {
@@ -279,6 +207,15 @@ nb_status nb_run_recipe(const nb_run_options *options, char *out, size_t cap, nb
     return status;
 }
 
+/* The device, as the report and the journal name it: kernels that are left out make it another one. */
+static void name_device(nb_run *r) {
+    char *text = r->result->device;
+    size_t cap = sizeof r->result->device;
+    nb_device_text(r->device, text, cap);
+    if (r->options->kernel_filter)
+        snprintf(text + strlen(text), cap - strlen(text), ", without %s", r->options->kernel_filter);
+}
+
 static nb_status prepare(nb_run *r, const char *work, nb_err *err) {
     char print[NB_HASH_TEXT];
     nb_device_options d = {.threads = r->options->threads, .kernel_filter = r->options->kernel_filter,
@@ -287,10 +224,10 @@ static nb_status prepare(nb_run *r, const char *work, nb_err *err) {
     NB_TRY(nb_stream_new(r->device, &r->stream, err));
     NB_TRY(check_method(r, err));
     NB_TRY(nb__run_check_memory(r, err));
-    nb_device_text(r->device, r->result->device, sizeof r->result->device);
+    name_device(r);
     if (r->plan->needs_data)
         NB_TRY(nb_calibration_windows(r->model, r->stream, r->options, r->hooks, &r->windows, err));
-    NB_TRY(check_disk(r, work, err));
+    NB_TRY(nb__run_check_disk(r, work, err));
     NB_TRY(fingerprint(r, print, err));
     NB_TRY(nb_journal_open(work, print, r->result->device, r->options->recipe, r->options->resume, r->options->allow_device_change,
                            &r->journal, err));
@@ -310,14 +247,9 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
     nb_run r = {.model = model, .plan = plan, .options = options, .hooks = hooks, .result = out, .started = nb__run_now()};
     nb_str work = {0};
     nb_status status;
-    bool already;
     *out = (nb_run_result){0};
-    NB_GO(check_output(options, plan->gguf, &already, err));
     NB_GO(nb_str_addf(&work, err, "%s.partial", options->out));
-    if (already && options->resume && !options->force && !nb_path_exists(work.data)) {
-        status = nb_fail_at(err, NB_E_USAGE, options->out, "--resume", "is whole already; there is nothing to resume");
-        goto out;
-    }
+    NB_GO(nb__run_check_place(options, work.data, plan->gguf, err));
     NB_GO(prepare(&r, work.data, err));
     NB_GO(run_blocks(&r, err));
     tell_clamped(&r);

@@ -20,7 +20,7 @@ typedef struct nb_run_hooks {
     void *ctx;
     /* After each block; may be NULL. */
     void (*progress)(void *ctx, const nb_run_progress *progress);
-    /* Asked between blocks; true stops with NB_E_INTERRUPTED. May be NULL. */
+    /* Asked between blocks, and inside of what takes as long (gradients, tuning, self-written text); true stops with NB_E_INTERRUPTED. May be NULL. */
     bool (*stop)(void *ctx);
     nb_log log;
 } nb_run_hooks;

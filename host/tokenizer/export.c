@@ -251,3 +251,10 @@ nb_status nb_tokenizer_export(const nb_vocab *v, const char *dir, nb_err *err) {
     NB_TRY(write_and_drop(dir, "tokenizer_config.json", tokenizer_config(v), err));
     return write_and_drop(dir, "generation_config.json", generation_config(v), err);
 }
+
+nb_status nb_tokenizer_export_check(const nb_vocab *v, nb_err *err) {
+    json_t *tokenizer = NULL;
+    nb_status status = tokenizer_json(v, &tokenizer, err);
+    json_decref(tokenizer);
+    return status;
+}

@@ -35,7 +35,7 @@ typedef struct nb_err {
 /* Name of a status ("input", "memory", ...). Static storage; thread-safe. */
 NB_API const char *nb_status_name(nb_status status);
 
-/* Exit code of a command that ends with this status: 0 done, 1 failed, 2 usage, 3 bad input,
+/* Exit code of a command that ends with this status: 0 done, 1 failed, 2 usage or not supported, 3 bad input,
  * 4 device or memory, 5 a check failed, 130 interrupted and resumable. */
 NB_API int nb_status_exit_code(nb_status status);
 
