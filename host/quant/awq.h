@@ -21,7 +21,8 @@ enum { NB_AWQ_ALPHAS = 8 }; /* 0, 0.1, ..., 0.7 */
 
 /* Finds s [k] (host), of alphas in rising order the first of least error tr(E H E^T), E = Q(W s) / s - W, Q rounding to
  * nearest by each linear's options (with searched scales: weighted by H / s^2). s is divided by sqrt(max s * min s), and 1 in
- * channels of no magnitude. h: f32 [k,k]; magnitude: host [k], mean |x| of each channel. Waits for the stream. */
+ * channels of no magnitude. h: f32 [k,k]; magnitude: host [k], mean |x| of each channel. NB_E_INPUT: no alpha has a
+ * finite error. Waits for the stream. */
 nb_status nb_awq_search(nb_stream *stream, const nb_awq_linear *linears, size_t count, size_t k, nb_mem h,
                         const float *magnitude, float *s, nb_awq_report *report, nb_err *err);
 

@@ -153,13 +153,17 @@ static nb_status read_times(const solver *s, nb_quant_report *report, nb_err *er
     return b->event_elapsed(s->marks[2], s->marks[3], &report->solve_seconds, err);
 }
 
-/* Looks at the input, clears dead columns. Waits for the stream. */
-static nb_status check_input(solver *s, nb_err *err) {
+/* Looks at W and H, clears dead columns. Waits for the stream. */
+static nb_status look(solver *s, nb_err *err) {
     struct nb_hessian_check_args check = {.n = s->n, .k = s->k, .h = s->h, .ldh = s->k, .w = s->w, .ldw = s->k,
                                           .status = s->status};
     NB_TRY(nb_launch(s->stream, NB_OP_hessian_check, &check, err));
     NB_TRY(nb_download(s->stream, &s->seen, s->status, sizeof s->seen, err));
-    NB_TRY(nb_sync(s->stream, err));
+    return nb_sync(s->stream, err);
+}
+
+static nb_status check_input(solver *s, nb_err *err) {
+    NB_TRY(look(s, err));
     if (s->seen.bad_weight > 0)
         return nb_fail(err, NB_E_INPUT, "the weight holds %u values that are NaN or infinite", s->seen.bad_weight);
     if (s->seen.bad_hessian > 0)
@@ -340,7 +344,10 @@ static nb_status asymmetric_target(solver *s, nb_err *err) {
     NB_GO(nb_alloc_array(s->device, s->n * s->k, sizeof(float), &d, err)); /* n k floats are there already: no overflow */
     NB_GO(nb_alloc_array(s->device, s->n * s->k, sizeof(float), &turned, err));
     NB_GO(change_target(s, d, turned, err));
-    NB_GO(nb_sync(s->stream, err));
+    NB_GO(look(s, err));
+    if (s->seen.bad_weight > 0)
+        status = nb_fail(err, NB_E_INPUT, "the original model's calibration inputs are NaN, infinite or too large: they make %u values of the "
+                         "target so", s->seen.bad_weight);
 out:
     nb_release(s->device, &d);
     nb_release(s->device, &turned);
@@ -373,6 +380,8 @@ static nb_status finish(solver *s, nb_qtensor *out, nb_quant_report *report, nb_
         NB_TRY(nb__quant_descend(s->stream, &r, s->h, s->options, &descended, err));
     NB_TRY(nb__quant_finish(s->stream, &r, s->options, s->loss, &squares, out, err));
     double loss = s->options->descent > 0 ? descended : damped - s->f->damp_used * (double)s->seen.mean * squares;
+    if (!isfinite(loss))
+        return nb_fail(err, NB_E_INPUT, "the error is NaN or infinite: the weight or the calibration inputs are too large");
     report->loss = (loss > 0.0 ? loss : 0.0) / ((double)s->n * (double)s->k);
     report->dead_columns = s->seen.dead;
     report->damp_used = s->f->damp_used;

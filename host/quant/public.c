@@ -165,7 +165,7 @@ static void store(const nb_qtensor *q, const nb_quant_report *report, nb_quantiz
     for (size_t j = 0; out->g_idx && j < q->k; j++)
         out->g_idx[j] = q->g_idx ? q->g_idx[j] : (uint32_t)(j / q->group_size);
     out->damp_used = report->damp_used;
-    out->damp_raised = report->damp_raised;
+    out->damp_raised = report->damp_raised + report->output_damp_raised;
     out->dead_columns = report->dead_columns;
     out->loss = report->loss;
 }
@@ -238,7 +238,9 @@ static nb_status search_channels(nb_stream *stream, const nb_quant_options *opti
         linears[i] = (nb_awq_linear){.n = in[i].n, .options = *options};
         NB_GO(load_weight(stream, &in[i], &linears[i].w, err));
     }
-    NB_GO(load_statistics(stream, in, &stats, err));
+    nb_quantize_input inputs = in[0]; /* nothing else matters to channels */
+    inputs.cross = inputs.x_original = inputs.output = NULL;
+    NB_GO(load_statistics(stream, &inputs, &stats, err));
     magnitudes(in, magnitude);
     NB_GO(nb_awq_search(stream, linears, count, in->k, stats.hessian, magnitude, s, &report, err));
     if (alpha)

@@ -32,8 +32,8 @@ typedef struct nb_quant_options {
 nb_quant_options nb_quant_defaults(size_t k);
 
 /* Damping of H and of G for statistics of so many tokens. Few tokens give a covariance whose small eigenvalues are noise, and GPTQ moves
- * its errors just there; the best shrinkage falls with the number of samples (Ledoit and Wolf 2004). Both are 1 / tokens below a number
- * of tokens, and above it what is in use elsewhere (H) or was measured (docs/quality.md). */
+ * its errors just there; the best shrinkage falls with the number of samples (Ledoit and Wolf 2004). Both fall as 1 / tokens, from 0.5
+ * and 4 at the most to what is in use elsewhere (H) or was measured (docs/quality.md). */
 double nb_damp_for(size_t tokens);
 double nb_output_damp_for(size_t tokens);
 
@@ -55,6 +55,8 @@ typedef struct nb_quant_stats {
 typedef struct nb_quant_report {
     double damp_used;    /* GPTQ: after raising */
     unsigned damp_raised; /* how often */
+    double output_damp_used; /* GPTQ with stats->output: of G, after raising; else 0 */
+    unsigned output_damp_raised;
     size_t dead_columns; /* columns that no token excites */
     double loss;         /* GPTQ: tr(E H E^T) / (n * k), E = W - Q (its target - Q with asym); rtn: the mean squared error */
     double factor_seconds, solve_seconds; /* GPTQ: on the stream, by its events; factor with all raises of the damping */

@@ -25,6 +25,7 @@ typedef struct two_sided {
     nb_mem w;                 /* f32 [n,k], rows in visiting order: targets */
     nb_mem batch, spread;     /* f32 [BATCH,k], [BATCH,n] */
     size_t *perm;             /* [n] */
+    float *g;                 /* f32 [n,n] */
     float *u;                 /* f32 [n,n]: upper factor of the inverse, in visiting order */
     float *room;              /* f32 [n,k] or [BATCH,n] */
 } two_sided;
@@ -41,11 +42,11 @@ static int falling(const void *a, const void *b) {
     return x->size > y->size ? -1 : x->size < y->size ? 1 : x->row < y->row ? -1 : x->row > y->row;
 }
 
-static nb_status order_rows(two_sided *t, const float *g, nb_err *err) {
+static nb_status order_rows(two_sided *t, nb_err *err) {
     place *places;
     NB_TRY(nb_calloc(t->n, sizeof *places, "an order of rows", &places, err));
     for (size_t i = 0; i < t->n; i++)
-        places[i] = (place){.size = g[i * t->n + i], .row = i};
+        places[i] = (place){.size = t->g[i * t->n + i], .row = i};
     qsort(places, t->n, sizeof *places, falling);
     for (size_t i = 0; i < t->n; i++)
         t->perm[i] = places[i].row;
@@ -53,13 +54,13 @@ static nb_status order_rows(two_sided *t, const float *g, nb_err *err) {
     return NB_OK;
 }
 
-/* u = U for g in visiting order with `add` on its diagonal; *good: it is positive definite. */
-static nb_status factor_with(two_sided *t, const float *g, float add, nb_mem f, nb_mem temp, nb_mem seen, bool *good, nb_err *err) {
+/* u = U for G in visiting order with `add` on its diagonal; *good: it is positive definite. */
+static nb_status factor_with(two_sided *t, float add, nb_mem f, nb_mem temp, nb_mem seen, bool *good, nb_err *err) {
     size_t n = t->n, bytes = n * n * sizeof(float);
     struct nb_gptq_status status;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            t->u[i * n + j] = g[t->perm[n - 1 - i] * n + t->perm[n - 1 - j]] + (i == j ? add : 0.0f);
+            t->u[i * n + j] = t->g[t->perm[n - 1 - i] * n + t->perm[n - 1 - j]] + (i == j ? add : 0.0f);
     NB_TRY(nb_upload(t->stream, f, t->u, bytes, err));
     NB_TRY(nb_fill(t->stream, seen, 0, sizeof status, err));
     NB_TRY(nb__inverse_factor(t->stream, f, n, temp, seen, err));
@@ -72,34 +73,43 @@ static nb_status factor_with(two_sided *t, const float *g, float add, nb_mem f, 
     return NB_OK;
 }
 
-static nb_status factorize(two_sided *t, nb_mem output, nb_err *err) {
+/* G onto the host; *mean of its diagonal. Gradients that are all zero are fine: *mean is 0. */
+static nb_status load_outputs(two_sided *t, nb_mem output, double *mean, nb_err *err) {
+    bool finite = true;
+    *mean = 0.0;
+    NB_TRY(nb_calloc(t->n * t->n, sizeof *t->g, "a covariance", &t->g, err)); /* n n floats are there already: no overflow */
+    NB_TRY(nb_download(t->stream, t->g, output, t->n * t->n * sizeof *t->g, err));
+    NB_TRY(nb_sync(t->stream, err));
+    for (size_t i = 0; i < t->n * t->n; i++)
+        finite = finite && isfinite(t->g[i]);
+    for (size_t i = 0; i < t->n; i++)
+        *mean += (double)t->g[i * t->n + i] / (double)t->n;
+    return finite && *mean >= 0.0 ? NB_OK
+                                  : nb_fail(err, NB_E_INPUT, "the covariance of output gradients is NaN, infinite or negative on its diagonal");
+}
+
+static nb_status factorize(two_sided *t, double mean, nb_quant_report *report, nb_err *err) {
     nb_mem f = {0}, temp = {0}, seen = {0};
-    float *g = NULL;
-    double mean = 0.0;
-    bool good = false;
+    double damp = t->options.output_damp;
+    bool good;
     nb_status status;
-    NB_GO(nb_calloc(t->n * t->n, sizeof *g, "a covariance", &g, err)); /* n n floats are there already: no overflow */
     NB_GO(nb_alloc_array(t->device, t->n * t->n, sizeof(float), &f, err));
     NB_GO(nb_alloc_array(t->device, nb__factor_temp(t->n), sizeof(float), &temp, err));
     NB_GO(nb_alloc(t->device, sizeof(struct nb_gptq_status), &seen, err));
-    NB_GO(nb_download(t->stream, g, output, t->n * t->n * sizeof *g, err));
-    NB_GO(nb_sync(t->stream, err));
-    for (size_t i = 0; i < t->n; i++)
-        mean += (double)g[i * t->n + i] / (double)t->n;
-    if (!(mean > 0.0) || !isfinite(mean)) {
-        status = nb_fail(err, NB_E_INPUT, "the covariance of output gradients is zero, NaN or infinite");
-        goto out;
+    NB_GO(order_rows(t, err));
+    NB_GO(factor_with(t, (float)(damp * mean), f, temp, seen, &good, err));
+    while (!good && damp < MOST_RAISED) {
+        damp = damp > 0.0 ? fmin(10.0 * damp, MOST_RAISED) : 0.01;
+        report->output_damp_raised++;
+        NB_GO(factor_with(t, (float)(damp * mean), f, temp, seen, &good, err));
     }
-    NB_GO(order_rows(t, g, err));
-    for (double damp = t->options.output_damp; !good && damp <= MOST_RAISED; damp = damp > 0.0 ? 10.0 * damp : 0.01)
-        NB_GO(factor_with(t, g, (float)(damp * mean), f, temp, seen, &good, err));
+    report->output_damp_used = damp;
     if (!good)
-        status = nb_fail(err, NB_E_FAILED, "the covariance of output gradients is not positive definite");
+        status = nb_fail(err, NB_E_FAILED, "the covariance of output gradients is not positive definite with damping %g", damp);
 out:
     nb_release(t->device, &f);
     nb_release(t->device, &temp);
     nb_release(t->device, &seen);
-    nb_free(g);
     return status;
 }
 
@@ -193,15 +203,22 @@ nb_status nb__gptq_two_sided(nb_stream *stream, nb_mem w, size_t n, size_t k, co
     nb_quant_cache *own = NULL;
     nb_quant_report made = {0};
     nb_qtensor q = {0};
+    double mean;
     nb_status status;
-    t.stats.output = t.stats.cross = (nb_mem){0};
-    t.stats.cache = stats->cache ? stats->cache : &own;
-    t.options.asym = 0.0;
+    t.stats.output = (nb_mem){0};
     if (options->order == NB_ORDER_ACT)
         return nb_fail(err, NB_E_USAGE, "feedback over rows does not go with the order act");
+    NB_GO(load_outputs(&t, stats->output, &mean, err));
+    if (mean == 0.0) { /* nothing is known of rows: they are taken for independent */
+        status = nb__quantizer_gptq.run(stream, w, n, k, &t.stats, options, out, report, err);
+        goto out;
+    }
+    t.stats.cross = (nb_mem){0};
+    t.stats.cache = stats->cache ? stats->cache : &own;
+    t.options.asym = 0.0;
     NB_GO(setup(&t, err));
     NB_GO(nb__gptq_target(stream, w, n, k, stats, options, t.stats.cache, err));
-    NB_GO(factorize(&t, stats->output, err));
+    NB_GO(factorize(&t, mean, &made, err));
     NB_GO(sort_rows(&t, w, err));
     NB_GO(nb_qtensor_new(n, k, options->bits, options->group_size, options->symmetric, false, &q, err));
     for (size_t p = 0; p < n; p += BATCH)
@@ -217,6 +234,7 @@ out:
     nb_release(t.device, &t.batch);
     nb_release(t.device, &t.spread);
     nb_free(t.perm);
+    nb_free(t.g);
     nb_free(t.u);
     nb_free(t.room);
     return status;

@@ -126,8 +126,9 @@ static nb_status learn_block(nb_run *r, nb_block *block, size_t bytes, nb_err *e
     NB_TRY(nb_learn_block(&job, block, r->quantized, &r->learned, err));
     nb__run_sample_memory(r);
     NB_TRY(keep_learned(r, block, err));
-    json_object_set_new(r->report, "learned", json_pack("{s:f, s:f, s:b}", "before", r->learned.before, "after",
-                                                        r->learned.after, "kept", (int)r->learned.kept));
+    if (json_object_set_new(r->report, "learned", json_pack("{s:f, s:f, s:b}", "before", r->learned.before, "after",
+                                                            r->learned.after, "kept", (int)r->learned.kept)) != 0)
+        return nb_fail_memory(err, 0, "a report");
     r->result->solve_seconds += nb__run_now() - t0;
     NB_TRY(nb_copy(r->stream, r->hidden, r->block_input, bytes, err));
     return nb__run_stages(r, block, NULL, false, err);

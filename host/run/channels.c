@@ -157,12 +157,13 @@ nb_status nb__run_smooth(nb_run *r, nb_block *block, nb_tap tap, const nb_lin *l
         NB_GO(fold(r, block, tap, lins[0], x, rows, k, s, err));
         NB_GO(scale_statistics(r, s, k, stats, err));
     }
-    json_array_append_new(json_object_get(r->report, "awq"),
-                          json_pack("{s:s, s:f, s:f, s:f}", "first", nb__run_item(r, block->layer, lins[0])->name, "alpha", report.alpha,
-                                    "before", report.before, "after", report.after));
+    if (json_array_append_new(json_object_get(r->report, "awq"),
+                              json_pack("{s:s, s:f, s:f, s:f}", "first", nb__run_item(r, block->layer, lins[0])->name, "alpha",
+                                        report.alpha, "before", report.before, "after", report.after)) != 0)
+        status = nb_fail_memory(err, 0, "a report");
 out:
     nb_free(magnitude);
     nb_free(s);
     r->result->solve_seconds += nb__run_now() - t0;
-    return status;
+    return nb_err_at(err, status, NULL, nb__run_item(r, block->layer, lins[0])->name);
 }

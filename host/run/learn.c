@@ -1,5 +1,7 @@
 #include "host/run/learn.h"
 
+#include <math.h>
+
 #include "host/base/alloc.h"
 #include "host/base/random.h"
 #include "host/base/size.h"
@@ -177,6 +179,10 @@ nb_status nb_learn_block(const nb_learn_job *asked, const nb_block *block, nb_qt
     NB_GO(nb_calloc(job.batch, sizeof *windows, "a batch", &windows, err));
     NB_GO(setup(&s, block, q, err));
     NB_GO(whole_loss(&s, windows, &made.before, err));
+    if (!isfinite(made.before)) {
+        status = nb_fail(err, NB_E_INPUT, "the block's output on the calibration text holds NaN or infinity");
+        goto out;
+    }
     NB_GO(iterate(&s, windows, err));
     NB_GO(whole_loss(&s, windows, &made.after, err));
     made.kept = made.after < made.before;

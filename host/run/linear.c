@@ -46,6 +46,8 @@ static json_t *linear_report(const nb_plan_item *it, const nb_quantizer *method,
                           (json_int_t)it->group_size, "loss", rep->loss);
     if (o && method->needs_hessian)
         json_object_set_new(o, "damp", json_real(rep->damp_used));
+    if (o && rep->output_damp_used > 0.0)
+        json_object_set_new(o, "output_damp", json_real(rep->output_damp_used));
     if (o && rep->damp_raised)
         json_object_set_new(o, "damp_raised", json_integer((json_int_t)rep->damp_raised));
     if (o && rep->dead_columns)
@@ -57,9 +59,14 @@ static json_t *linear_report(const nb_plan_item *it, const nb_quantizer *method,
 
 static void tell_report(nb_run *r, const nb_plan_item *it, const nb_quant_report *rep, size_t clamped) {
     const nb_log *log = &r->hooks->log;
+    if (r->output_side && rep->output_damp_used == 0.0)
+        nb_logf(log, NB_LOG_WARN, "%s: the gradients by its outputs are all zero; its rows are taken for independent", it->name);
     if (rep->damp_raised)
         nb_logf(log, NB_LOG_WARN, "%s: the Hessian is not positive definite; damping raised %u times, to %g", it->name,
                 rep->damp_raised, rep->damp_used);
+    if (rep->output_damp_raised)
+        nb_logf(log, NB_LOG_WARN, "%s: the covariance of gradients is not positive definite; its damping raised %u times, to %g", it->name,
+                rep->output_damp_raised, rep->output_damp_used);
     if (rep->dead_columns)
         nb_logf(log, NB_LOG_INFO, "%s: %zu of %zu inputs are never used by the calibration text", it->name,
                 rep->dead_columns, it->k);
@@ -194,6 +201,10 @@ nb_status nb__run_linear(nb_run *r, const nb_plan_item *it, const nb_quant_stats
     nb__run_sample_memory(r);
     tell_report(r, it, &rep, clamped);
     r->result->zeros_clamped += clamped;
+    if (!isfinite(rep.loss)) {
+        status = nb_fail(err, NB_E_INPUT, "the error is NaN or infinite");
+        goto out;
+    }
     if (json_array_append_new(json_object_get(r->report, "linears"), linear_report(it, r->plan->method, &rep, clamped)) != 0) {
         status = nb_fail_memory(err, 0, "a report");
         goto out;

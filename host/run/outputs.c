@@ -9,7 +9,7 @@
 #include "host/model/train.h"
 #include "host/run/impl.h"
 
-enum { TOKENS = 4096 }; /* that go through a block at once */
+enum { TOKENS = 4096 }; /* that go through a block at once, at the most where a window is shorter */
 
 typedef struct gather {
     nb_run *r;
@@ -25,8 +25,16 @@ typedef struct gather {
     nb_random random;
 } gather;
 
+/* Windows at once: so many that all batches are whole. */
+static size_t batch_of(size_t samples, size_t length) {
+    size_t batch = nb_max(nb_min(TOKENS / length, samples), 1);
+    while (samples % batch != 0)
+        batch--;
+    return batch;
+}
+
 uint64_t nb__run_outputs_bytes(const nb_hparams *hp, size_t samples, size_t length) {
-    size_t rows = nb_min(nb_max(TOKENS / length, 1), samples) * length;
+    size_t rows = batch_of(samples, length) * length;
     return 4 * (uint64_t)rows * (hp->hidden * (hp->layers + 2) + 2 * NB_LIN_COUNT) + nb_trainer_bytes(hp, rows) +
            nb_head_trainer_bytes(hp) + 8 * (uint64_t)hp->layers * NB_TAP_COUNT * samples * length;
 }
@@ -138,18 +146,17 @@ static nb_status on_batch(gather *g, size_t first, nb_err *err) {
     return NB_OK;
 }
 
-/* Squares of lengths to the factors of inputs: roots of the lengths, the mean length at each tap taken for 1; tokens of no batch
- * count as the mean. */
+/* Squares of lengths to the factors of inputs: roots of the lengths, the mean length at each tap taken for 1. */
 static nb_status keep_factors(gather *g, nb_err *err) {
     nb_run *r = g->r;
-    size_t tokens = all_tokens(g), known = g->first + g->rows, places = (r->outputs_end - r->outputs_first) * NB_TAP_COUNT;
+    size_t tokens = all_tokens(g), places = (r->outputs_end - r->outputs_first) * NB_TAP_COUNT;
     for (size_t p = 0; p < places; p++) {
         float *w = g->weights + p * tokens;
         double sum = 0.0;
-        for (size_t i = 0; i < known; i++)
+        for (size_t i = 0; i < tokens; i++)
             sum += sqrt((double)w[i]);
         for (size_t i = 0; i < tokens; i++)
-            w[i] = i < known && sum > 0.0 ? (float)sqrt(sqrt((double)w[i]) * (double)known / sum) : 1.0f;
+            w[i] = sum > 0.0 ? (float)sqrt(sqrt((double)w[i]) * (double)tokens / sum) : 1.0f;
     }
     NB_TRY(nb_alloc_array(r->device, places * tokens, sizeof *g->weights, &r->token_factor, err));
     NB_TRY(nb_upload(r->stream, r->token_factor, g->weights, places * tokens * sizeof *g->weights, err));
@@ -173,14 +180,14 @@ nb_status nb__run_outputs(nb_run *r, size_t layer, nb_err *err) {
     double t0 = nb__run_now();
     if (layer < r->outputs_end)
         return NB_OK; /* the last pass has it */
-    g.batch = nb_min(nb_max(TOKENS / r->windows.seq_len, 1), r->windows.samples);
+    g.batch = batch_of(r->windows.samples, r->windows.seq_len);
     g.rows = g.batch * r->windows.seq_len;
     g.bytes = g.rows * g.hp->hidden * sizeof(float);
     nb__run_outputs_free(r);
     r->outputs_first = layer;
     r->outputs_end = nb_min(layer + r->plan->gather_layers, g.hp->layers);
     NB_GO(setup(&g, err));
-    for (size_t at = 0; at + g.batch <= r->windows.samples; at += g.batch) { /* a last batch that is not whole is left out */
+    for (size_t at = 0; at < r->windows.samples; at += g.batch) {
         if (stopped(r)) {
             status = nb_fail(err, NB_E_INTERRUPTED, "stopped before block %zu of %zu; the same command with --resume goes on", layer + 1,
                              g.hp->layers);

@@ -23,9 +23,16 @@ enum { UNEVEN = 3 };
 /* A pathological pattern ends as "no match" instead of a hang. */
 enum { RETRY_LIMIT = 1000000 };
 
+/* Of a match that reaches the end of the name: the first alternative that fits need not be one. */
 static bool compile(const char *pattern, regex_t **out) {
-    const OnigUChar *p = (const OnigUChar *)pattern;
-    return onig_new(out, p, p + strlen(pattern), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_PERL_NG, NULL) == ONIG_NORMAL;
+    nb_str whole = {0};
+    nb_err err = {0};
+    if (nb_str_addf(&whole, &err, "(?:%s)\\z", pattern) != NB_OK)
+        return false;
+    const OnigUChar *p = (const OnigUChar *)whole.data;
+    bool good = onig_new(out, p, p + whole.len, ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_PERL_NG, NULL) == ONIG_NORMAL;
+    nb_str_free(&whole);
+    return good;
 }
 
 static nb_status bad_override(nb_err *err, const char *text, const char *what) {
@@ -50,7 +57,7 @@ static nb_status override_key(nb_override *o, char *key, nb_err *err) {
     if (!strcmp(key, "skip")) {
         o->has_skip = true;
         o->skip = !value || !strcmp(value, "true");
-        return NB_OK;
+        return o->skip || !strcmp(value, "false") ? NB_OK : bad_override(err, o->text, "skip is true or false");
     }
     if (!value || !read_number(value, &number))
         return bad_override(err, o->text, "a key without a whole number");
@@ -126,7 +133,7 @@ static bool override_matches(const nb_override *o, const char *name) {
         onig_free_match_param(param);
     }
     onig_free(re);
-    return len >= 0 && p + len == end;
+    return len >= 0;
 }
 
 /* ---- items ---- */
@@ -392,7 +399,7 @@ static bool usual_group(const nb_plan_item *it) {
     return g == it->k || (g >= 16 && g <= 1024 && (g & (g - 1)) == 0);
 }
 
-/* What engines demand of GPTQ files; formats.md section 2.10 has the sources. */
+/* What engines demand of GPTQ files: the loaders of GPTQModel and Transformers (docs/readers.md), vLLM's Marlin kernel. */
 static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     nb_str s = {0};
     nb_status status = NB_OK;
@@ -448,7 +455,7 @@ static void settle_learning(nb_plan *plan, const nb_run_options *o) {
     }
 }
 
-/* "awq+gptq+autoround+tune" is what comes first, the method, what comes last, and what comes when all blocks are done; each may be absent,
+/* "gptq+autoround+tune" is what comes first, the method, what comes last, and what comes when all blocks are done; each may be absent,
  * though not all. */
 static nb_status split_method(nb_plan *plan, const char *name, nb_err *err) {
     static const char last[] = "autoround", whole[] = "+tune";

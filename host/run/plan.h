@@ -25,8 +25,8 @@ void nb_override_free(nb_override *o);
 /* What the user asked for. Strings are borrowed. */
 typedef struct nb_run_options {
     const char *model, *out;
-    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround"; each of
-                              * these and "+tune"; "best" */
+    const char *method;      /* a name of nb_quantizers, "awq" or "awq+" and a name; "autoround", or a name and "+autoround" (without
+                              * "awq"); each of these and "+tune"; "best" */
     const char *format;      /* a name of nb_schemes */
     const char *embeddings;  /* GGUF: "q8_0" (or NULL), "f16" */
     const char *checkpoint_format; /* GPTQ: "gptq", "gptq_v2", or NULL: v1 for symmetric, v2 for asymmetric */
@@ -40,7 +40,7 @@ typedef struct nb_run_options {
     bool symmetric;
     nb_column_order order;
     const char *scales;      /* "minmax", "search"; NULL or "auto": search where there are statistics */
-    double damp;             /* below 0: nb_damp_for the tokens of the calibration */
+    double damp;             /* below 0: nb_damp_for the tokens of the calibration, for a third of them with two_sided */
     double asym_calib;       /* part of asymmetric calibration, 0..1; 0: off */
     size_t iterations, batch; /* learned rounding and learned scales: steps (of a block, of the whole model), windows in a step; 0: theirs */
     double rate;             /* ... length of the longest step; 0: theirs */

@@ -193,6 +193,10 @@ nb_status nb_tune(const nb_tune_job *asked, nb_tune_report *report, nb_err *err)
     t.bytes = t.rows * t.hp->hidden * sizeof(float);
     NB_GO(setup(&t, err));
     NB_GO(judge(&t, &made.before, err));
+    if (!isfinite(made.before)) {
+        status = nb_fail(err, NB_E_INPUT, "the model's predictions on the calibration text hold NaN or infinity");
+        goto out;
+    }
     NB_GO(iterate(&t, err));
     NB_GO(judge(&t, &made.after, err));
     made.kept = made.after < made.before;

@@ -23,14 +23,14 @@ typedef struct nb_tune_job {
     size_t batch, steps; /* windows in a step; steps */
     double rate;         /* relative length of the longest step */
     uint64_t seed;       /* of the order of windows */
-    /* After each step, with the mean KL divergence of its windows before it; false stops with NB_E_INTERRUPTED. May be NULL. */
+    /* After each step, with the mean KL divergence of its windows before it, and with 0 and -1 as judging goes on; false stops with NB_E_INTERRUPTED. May be NULL. */
     bool (*progress)(void *ctx, size_t step, double kl);
     void *ctx;
 } nb_tune_job;
 
 typedef struct nb_tune_report {
     double before, after; /* mean KL divergence to the original, nats a token, over all windows or 32 that are spread over them */
-    bool kept;            /* after is less; else the scales are what they were, for the caller to leave alone */
+    bool kept;            /* after is less; else the caller drops the learned scales */
 } nb_tune_report;
 
 nb_status nb_tune(const nb_tune_job *job, nb_tune_report *report, nb_err *err);

@@ -9,7 +9,7 @@
 
 /* Settings of a whole checkpoint as its quantization_config states them. */
 typedef struct nb_scheme_config {
-    char format[24];      /* "gptq", "gptq_v2", later "awq", ... */
+    char format[24];      /* "gptq", "gptq_v2", "awq", "gguf" */
     unsigned bits;
     int64_t group_size;   /* -1: per channel */
     bool symmetric;

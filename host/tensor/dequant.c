@@ -1,4 +1,4 @@
-/* Blocks of GGUF types to float. Layouts: ggml-common.h of ggml, as documented in docs/formats. */
+/* Blocks of GGUF types to float. Layouts: ggml-common.h of ggml, where each is described. */
 #include "host/tensor/dtype.h"
 
 #include <stdatomic.h>

@@ -66,3 +66,32 @@ Test(methods, gradients_of_a_whole_model) {
         cr_assert(before > 0 && after > 0 && after < 0.97 * before, "%s: %s", models[i], run_out);
     }
 }
+
+/* A copy of a tiny model as `m`, all values of its tensor `name` replaced by one of `format` (of Python's struct). */
+static void with_tensor(const char *model, const char *name, const char *format, const char *value) {
+    cr_assert_eq(shell("rm -rf m && cp -r $M/%s m && chmod -R u+w m && python3 -c \"\nimport json, struct\nf = open('m/model.safetensors', 'r+b')\n"
+                       "h = struct.unpack('<Q', f.read(8))[0]; a, b = json.loads(f.read(h))['%s']['data_offsets']; v = struct.pack('%s', %s)\n"
+                       "f.seek(8 + h + a); f.write(v * ((b - a) // len(v)))\n\"", model, name, format, value), 0, "%s", run_err);
+}
+
+#define SMALL "$N quantize m --calib text.txt --samples 12 --seq-len 64 --group-size 16 -d cpu -q --force -o out "
+
+/* A block whose attention does nothing: no gradient reaches its first three linears. */
+Test(methods, outputs_that_nothing_depends_on) {
+    with_tensor("llama-tied-f16", "model.layers.1.self_attn.o_proj.weight", "<e", "0");
+    cr_assert_eq(shell(SMALL "--two-sided"), 0, "%s", run_err);
+    cr_assert_eq(shell("$N quantize m --calib text.txt --samples 12 --seq-len 64 --group-size 16 -d cpu -o out --force --two-sided"), 0);
+    cr_assert_not_null(strstr(run_err, "model.layers.1.self_attn.q_proj: the gradients by its outputs are all zero"), "%s", run_err);
+    cr_assert_eq(shell("$N eval out --text text.txt --seq-len 64 --max-tokens 640 -q"), 0, "%s", run_err);
+}
+
+/* Activations past F32's range are said to be so, whatever the method. */
+Test(methods, infinite_activations_are_refused) {
+    static const char *const methods[] = {"gptq", "awq", "awq+gptq", "autoround --iters 2", "gptq+tune --iters 2", "rtn+tune --iters 2"};
+    with_tensor("llama-tied-f32", "model.layers.0.input_layernorm.weight", "<f", "3e38");
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        cr_expect_eq(shell(SMALL "--method %s", methods[i]), 3, "%s: %s", methods[i], run_err);
+        cr_expect(strstr(run_err, "NaN") || strstr(run_err, "infinit"), "%s: %s", methods[i], run_err);
+    }
+    cr_assert_eq(shell("test ! -e out"), 0);
+}

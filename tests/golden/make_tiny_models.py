@@ -320,7 +320,7 @@ def write_gguf(name, w, c, pick):
             out.add_tensor(gguf_name(n), gguf.quants.quantize(x, t), raw_dtype=t)
     s = c.get("rope_scaling")
     if s:
-        # Divisors of the inverse frequencies (formats.md 7.2), one per pair.
+        # rope_freqs.weight: divisors of the inverse frequencies, one per pair.
         hd = c["hidden_size"] // c["num_attention_heads"]
         f = 10000.0 ** (-np.arange(0, hd, 2) / hd)
         wl = 2 * np.pi / f

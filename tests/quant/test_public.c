@@ -148,7 +148,8 @@ Test(public_quantize, per_channel_symmetric_without_optional_outputs) {
 
 Test(public_quantize, misuse_is_a_status_with_a_reason) {
     static result r;
-    for (int i = 0; i < 15; i++) {
+    static float cross[K * K];
+    for (int i = 0; i < 17; i++) {
         nb_quantize_options o = defaults();
         nb_quantize_input in = input();
         nb_err err = {0};
@@ -170,7 +171,15 @@ Test(public_quantize, misuse_is_a_status_with_a_reason) {
         case 11: o.bits = 1; break;
         case 12: o.group_size = K + 1; break;
         case 13: o.device = "npu"; break;
-        default: w[5] = NAN; want = NB_E_INPUT; break;
+        case 14: w[5] = NAN; want = NB_E_INPUT; break;
+        case 15: /* in what makes the target */
+            memcpy(cross, in.hessian, sizeof cross);
+            cross[7] = NAN;
+            in.cross = cross;
+            o.asym_calib = 0.5;
+            want = NB_E_INPUT;
+            break;
+        default: w[5] = 1e30f; want = NB_E_INPUT; break; /* whose error is past F32's range */
         }
         cr_assert_eq(nb_quantize_matrix(&o, &in, &r.out, &err), want, "case %d: %s", i, err.text);
         cr_assert_neq(err.text[0], 0, "case %d", i);
@@ -315,5 +324,12 @@ Test(public_quantize, channel_scales) {
     in.hessian = NULL;
     cr_assert_eq(nb_quantize_channels(&o, &in, 1, s, &alpha, NULL), NB_OK);
     cr_assert_gt(alpha, 0.0);
+    in.cross = h; /* which goes with a Hessian: nobody looks at it here */
+    cr_assert_eq(nb_quantize_channels(&o, &in, 1, s, &alpha, NULL), NB_OK);
+    memcpy(hs, h, sizeof hs);
+    hs[3] = NAN;
+    in = input();
+    in.hessian = hs;
+    cr_assert_eq(nb_quantize_channels(&o, &in, 1, s, NULL, NULL), NB_E_INPUT);
     cr_assert_eq(nb_quantize_channels(&o, &in, 0, s, NULL, NULL), NB_E_USAGE);
 }

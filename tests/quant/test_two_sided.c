@@ -31,9 +31,10 @@ static void rig_close(rig *r) {
     free(r);
 }
 
+static nb_quant_report report; /* of the last run */
+
 static nb_status run(rig *r, const nb_quant_options *o, const float *g, nb_qtensor *q, nb_err *err) {
     float *w = malloc(sizeof r->w);
-    nb_quant_report report;
     nb_quant_stats stats = {.hessian = nb_mem_host(r->h, sizeof r->h), .rows = 300};
     if (g)
         stats.output = nb_mem_host(g, sizeof r->g);
@@ -69,17 +70,20 @@ Test(two_sided, independent_outputs_change_nothing) {
     for (size_t i = 0; i < N; i++)
         diagonal[i * N + i] = 0.1f + (float)(i * 37 % 11);
     cr_assert_eq(run(r, &o, NULL, &plain, NULL), NB_OK);
-    cr_assert_eq(run(r, &o, diagonal, &both, NULL), NB_OK);
-    cr_assert(!memcmp(plain.codes, both.codes, N * K));
-    cr_assert(!memcmp(plain.scales, both.scales, N * plain.groups * sizeof(float)));
-    cr_assert(!memcmp(plain.zeros, both.zeros, N * plain.groups * sizeof(float)));
-    for (size_t i = 0; i < N; i++) { /* and w is what the tensor says */
-        float row[K];
-        nb_qtensor_row(&both, i, row);
-        cr_assert(!memcmp(row, r->deq + i * K, sizeof row), "row %zu", i);
+    for (int zero = 0; zero < 2; zero++) { /* as do outputs on which nothing depends */
+        cr_assert_eq(run(r, &o, diagonal, &both, NULL), NB_OK);
+        cr_assert(!memcmp(plain.codes, both.codes, N * K));
+        cr_assert(!memcmp(plain.scales, both.scales, N * plain.groups * sizeof(float)));
+        cr_assert(!memcmp(plain.zeros, both.zeros, N * plain.groups * sizeof(float)));
+        for (size_t i = 0; i < N; i++) { /* and w is what the tensor says */
+            float row[K];
+            nb_qtensor_row(&both, i, row);
+            cr_assert(!memcmp(row, r->deq + i * K, sizeof row), "row %zu", i);
+        }
+        nb_qtensor_free(&both);
+        memset(diagonal, 0, N * N * sizeof *diagonal);
     }
     nb_qtensor_free(&plain);
-    nb_qtensor_free(&both);
     free(diagonal);
     rig_close(r);
 }
@@ -130,6 +134,21 @@ Test(two_sided, damping_of_rows_holds_them_apart) {
     rig_close(r);
 }
 
+/* A matrix that is no covariance: -5 beside a diagonal of 1, eigenvalues 1 - 5 (N - 1) and 6. The damping that helps is reported. */
+Test(two_sided, raised_damping_is_reported) {
+    rig *r = rig_open(6);
+    nb_quant_options o = nb_quant_defaults(K);
+    nb_qtensor q;
+    o.group_size = 16;
+    for (size_t i = 0; i < N * N; i++)
+        r->g[i] = i % (N + 1) == 0 ? 1.0f : -5.0f;
+    cr_assert_eq(run(r, &o, r->g, &q, NULL), NB_OK);
+    cr_expect_gt(report.output_damp_used, 5.0 * (N - 1) - 1.0);
+    cr_expect_eq(report.output_damp_raised, 4, "%u: 2.5, 25, 250, 1000", report.output_damp_raised);
+    nb_qtensor_free(&q);
+    rig_close(r);
+}
+
 Test(two_sided, bad_statistics_are_refused) {
     rig *r = rig_open(4);
     nb_quant_options o = nb_quant_defaults(K);
@@ -137,9 +156,11 @@ Test(two_sided, bad_statistics_are_refused) {
     nb_err err = {0};
     o.group_size = 16;
     float *zeros = calloc(N * N, sizeof *zeros);
-    cr_assert_eq(run(r, &o, zeros, &q, &err), NB_E_INPUT, "%s", err.text);
-    zeros[5 * N + 5] = NAN;
-    cr_assert_eq(run(r, &o, zeros, &q, &err), NB_E_INPUT, "%s", err.text);
+    for (int i = 0; i < 3; i++) {
+        zeros[5 * N + 5] = i == 0 ? NAN : i == 1 ? -1.0f : 1.0f;
+        zeros[5 * N + 6] = i == 2 ? INFINITY : 0.0f;
+        cr_assert_eq(run(r, &o, zeros, &q, &err), NB_E_INPUT, "%d: %s", i, err.text);
+    }
     o.order = NB_ORDER_ACT;
     cr_assert_eq(run(r, &o, r->g, &q, &err), NB_E_USAGE, "%s", err.text);
     o.order = NB_ORDER_GROUP_AWARE;

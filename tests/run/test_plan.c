@@ -13,6 +13,9 @@ Test(override, forms) {
     cr_assert_eq(nb_override_parse("re:model\\.layers\\.[01]\\..*:skip", &o, NULL), NB_OK);
     cr_assert(o.regex && !strcmp(o.pattern, "model\\.layers\\.[01]\\..*") && o.has_skip && o.skip);
     nb_override_free(&o);
+    cr_assert_eq(nb_override_parse("x:skip=false,bits=8", &o, NULL), NB_OK);
+    cr_assert(o.has_skip && !o.skip && o.bits == 8);
+    nb_override_free(&o);
     cr_assert_eq(nb_override_parse("x:group_size=-1", &o, NULL), NB_OK);
     cr_assert_eq(o.group_size, -1);
     nb_override_free(&o);
@@ -20,7 +23,7 @@ Test(override, forms) {
 
 Test(override, bad_forms_are_usage_errors) {
     static const char *const bad[] = {"", "x", ":skip", "x:", "x:bits", "x:bits=5", "x:bits=4x", "x:group-size=0", "x:colour=3",
-                                      "re:(:skip", "x:bits=99999999999999999999"};
+                                      "re:(:skip", "x:bits=99999999999999999999", "x:skip=1", "x:skip=yes", "x:skip=,bits=4"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         nb_override o;
         cr_assert_eq(nb_override_parse(bad[i], &o, &err), NB_E_USAGE, "\"%s\"", bad[i]);
@@ -120,6 +123,23 @@ Test(plan, overrides_apply_in_order_and_must_match) {
     cr_assert_not_null(strstr(err.text, "matches no module"));
     for (int i = 0; i < 3; i++)
         nb_override_free(&ov[i]);
+    nb_model_close(model);
+}
+
+/* A regular expression means the whole name, by whichever of its alternatives reaches the end. */
+Test(plan, a_regex_matches_whole_names) {
+    nb_model *model = open_tiny("llama-tied-f16");
+    nb_run_options o = options();
+    nb_override ov;
+    nb_plan plan;
+    cr_assert_eq(nb_override_parse("re:.*\\.(up|up_proj|down_pro):bits=8", &ov, NULL), NB_OK);
+    o.overrides = &ov;
+    o.n_overrides = 1;
+    cr_assert_eq(nb_plan_make(model, &o, &plan, &err), NB_OK, "%s", err.text);
+    for (size_t i = 0; i < plan.count; i++)
+        cr_assert_eq(plan.items[i].bits, plan.items[i].lin == NB_LIN_UP ? 8 : 4, "%s", plan.items[i].name);
+    nb_plan_free(&plan);
+    nb_override_free(&ov);
     nb_model_close(model);
 }
 
