@@ -16,10 +16,10 @@ scripts/install-deps.sh build test
 if nvcc=$(scripts/get-nvcc.sh build/nvcc); then
     PATH=$(dirname "$nvcc"):$PATH
 else
+    nvcc=
     echo "test.sh: no nvcc: CUDA kernels and the simulator's tests are NOT built" >&2
 fi
-nvcc=$(scripts/get-nvcc.sh build/nvcc)
-cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON -DCUDA_SIM_NVCC="$nvcc"
+cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DNB_WERROR=ON ${nvcc:+-DCUDA_SIM_NVCC="$nvcc"}
 cmake --build build -j "$jobs"
 scripts/fetch-model.sh build/models >/dev/null
 ctest --test-dir build --output-on-failure -j "$jobs" -LE deep

@@ -70,24 +70,26 @@ typedef enum nb_gemm_mode {
     NB_GEMM_FAST = 1
 } nb_gemm_mode;
 
-/* Name of the kernel variant that serves `mode` on this context ("qgemm_avx512"). Static storage. */
+/* Name of the kernel variant that serves `mode` on this context ("qgemm_avx512"). Static storage. NB_E_UNSUPPORTED: the device has no
+ * kernel of this mode; so in all that take a mode. */
 NB_API nb_status nb_ctx_kernel(const nb_ctx *ctx, nb_gemm_mode mode, const char **name, nb_err *err);
 
 /* Bytes of a packed weight. NB_E_USAGE: a field of desc is outside its domain; NB_E_MEMORY: the size overflows. */
 NB_API nb_status nb_weight_packed_size(const nb_ctx *ctx, const nb_weight_desc *desc, size_t *bytes, nb_err *err);
 
-/* Bytes of scratch that nb_weight_pack and nb_weight_unpack need. */
+/* Bytes of scratch that nb_weight_pack needs. */
 NB_API nb_status nb_weight_scratch_size(const nb_ctx *ctx, const nb_weight_desc *desc, size_t *bytes, nb_err *err);
 
 /* Packs a weight into packed[packed_bytes], 64-byte aligned host memory, on the context's threads. For a GPU copy those
  * bytes to memory of the device, aligned to 256 bytes, any way you like. scratch may be NULL: the context's
- * allocator is then used for the time of the call. NB_E_INPUT: a buffer is too short, a zero point or g_idx is outside its
- * domain, or g_idx gives a group more than group_size columns. */
+ * allocator is then used for the time of the call. NB_E_INPUT: a buffer of the source is missing or too short, a zero point or g_idx is
+ * outside its domain, or g_idx gives a group more than group_size columns. NB_E_USAGE: a field of desc, packed or scratch (missing,
+ * too short, not aligned). */
 NB_API nb_status nb_weight_pack(nb_ctx *ctx, const nb_weight_desc *desc, const nb_weight_source *source, void *packed,
                                 size_t packed_bytes, void *scratch, size_t scratch_bytes, nb_err *err);
 
 /* The way back from host memory, exactly: codes u8 [n,k], scales [n,groups] of desc->scale_type, zeros u8 [n,groups] (or f32 offsets),
- * g_idx i32 [k]. Any output may be NULL. */
+ * g_idx i32 [k]. Any output may be NULL. Takes scratch from the context's allocator for the time of the call. NB_E_USAGE as above. */
 NB_API nb_status nb_weight_unpack(nb_ctx *ctx, const nb_weight_desc *desc, const void *packed, size_t packed_bytes,
                                   uint8_t *codes, void *scales, void *zeros, int32_t *g_idx, nb_err *err);
 
@@ -121,7 +123,8 @@ typedef struct nb_gemm_args {
 } nb_gemm_args;
 
 /* The product. It allocates no memory; results do not depend on the number of threads. On the CPU it is done on return. On
- * a GPU it is launched: it neither waits nor allocates. So a CUDA graph can capture it, in any mode and from the first call on, as
+ * a GPU it is launched: it neither waits nor allocates, but for the first product of a form (width, mode, few or many rows) with OpenCL,
+ * which builds its program. NB_E_USAGE: a field of args or desc, a buffer missing or too short. So a CUDA graph can capture it, in any mode and from the first call on, as
  * nb_ctx_open has loaded the kernels; a replay reads X, W and bias and uses the workspace where they were, and takes what
  * lies there then. nb_ctx_sync inside a capture is an error of the driver (900), and spoils the capture; nb_ctx_open and nb_ctx_close are
  * not for the time of a capture. */

@@ -19,7 +19,7 @@ typedef enum nb_column_order {
 /* How the scale and zero point of a group of columns are found. */
 typedef enum nb_scale_rule {
     NB_SCALES_MINMAX = 0, /* by the range of its weights */
-    NB_SCALES_SEARCH = 1  /* of a grid of shrunk ranges, those of least squared error, weighted by diag H where there is one */
+    NB_SCALES_SEARCH = 1  /* of a grid of shrunk ranges, those of least squared error, weighted by diag H (gptq, autoround) */
 } nb_scale_rule;
 
 /* How to quantize. Set it up with nb_quantize_options_init, then change fields. */
@@ -37,7 +37,7 @@ typedef struct nb_quantize_options {
                                  more is better: 655 / tokens below 65536 (docs/quality.md) */
     double damp_step;         /* while H + damping is not positive definite: damp + step, damp + 10 step, ... */
     double damp_max;          /* ... up to this */
-    nb_scale_rule scales;     /* NB_SCALES_MINMAX unless set; with a Hessian NB_SCALES_SEARCH is better */
+    nb_scale_rule scales;     /* NB_SCALES_MINMAX unless set; for gptq NB_SCALES_SEARCH is better, for rtn, which weighs nothing, worse */
     double asym_calib;        /* gptq: part of asymmetric calibration, 0 (none, unless set) to 1; needs cross or x_original */
     unsigned descent;         /* gptq: sweeps of coordinate descent at the end, which never raise a row's error; 0 unless set */
     int float_zeros;          /* hqq: zero points need not be whole; 0 unless set */
@@ -51,14 +51,16 @@ typedef struct nb_quantize_input {
     size_t n, k;          /* output rows, input columns */
     const float *weight;  /* [n,k], finite */
     size_t ldw;           /* floats from row to row, at least k; 0 = k */
-    const float *hessian; /* gptq: [k,k], X^T X * 2 / rows of calibration inputs X, symmetric; NULL where x is given */
-    const float *x;       /* gptq: [rows,k] calibration inputs themselves, row-major without gaps; NULL where hessian is */
+    const float *hessian; /* gptq, autoround (others do not look): [k,k], X^T X * 2 / rows of calibration inputs X, symmetric; NULL where x is given */
+    const float *x;       /* ... or [rows,k] calibration inputs themselves, row-major without gaps; NULL where hessian is */
     size_t rows;
     const float *cross;      /* optional, with hessian: [k,k], Xo^T X * 2 / rows, Xo the inputs that the same rows had in the
                                 original model; for asym_calib (arXiv 2504.02692) */
     const float *x_original; /* optional, with x: Xo itself, [rows,k] */
     const float *output;     /* optional, gptq: [n,n], the covariance of the loss's gradients by the linear's outputs, symmetric, at any
-                                scale: rows then make up for each other's errors too (arXiv 2505.22988). Not with NB_ORDER_ACT */
+                                scale: rows then make up for each other's errors too (arXiv 2505.22988). 0.25 of its mean diagonal is
+                                added to it, ten times as much again while it is not positive definite; all zero: rows stay
+                                independent. Not with NB_ORDER_ACT */
 } nb_quantize_input;
 
 /* Where the result goes: the caller's memory. Zero-initialise, then set size and pointers. */
@@ -66,15 +68,15 @@ typedef struct nb_quantize_output {
     size_t size;        /* sizeof(nb_quantize_output) */
     uint8_t *codes;     /* [n,k], one byte a code, stored column order */
     float *scales;      /* [n,groups], groups = ceil(k / group_size) */
-    float *zeros;       /* [n,groups], whole numbers; may be NULL where symmetric */
+    float *zeros;       /* [n,groups], whole numbers but for float_zeros; may be NULL where symmetric */
     uint32_t *g_idx;    /* [k]: group of each column; may be NULL but for NB_ORDER_ACT */
     float *dequantized; /* [n,k] without gaps: (codes - zero) * scale, one rounding; may be NULL */
     /* filled: */
     double damp_used;   /* gptq: after raising */
-    unsigned damp_raised; /* how often it was raised; say so to the user */
+    unsigned damp_raised; /* how often it was raised, and that of `output`; say so to the user */
     size_t dead_columns;  /* gptq: columns with H[j][j] = 0; their codes are their zero points */
     double loss;        /* gptq, autoround: tr(E H E^T) / (n k), E = weight - dequantized (target - dequantized with
-                           asym_calib); rtn, hqq: mean squared error */
+                           asym_calib; with output the target of a row also has the errors of rows before it); rtn, hqq: mean squared error */
 } nb_quantize_output;
 
 /* Defaults: gptq on the CPU, all processors, 4 bits, groups of 128, asymmetric, F16 scales, NB_ORDER_GROUP_AWARE, damping
@@ -84,17 +86,21 @@ NB_API nb_status nb_quantize_options_init(nb_quantize_options *options, size_t s
 /* Quantizes one weight matrix.
  *
  * Thread-safe; keeps no state. On failure what output points to is unspecified, its report fields are as they were, and
- * err (may be NULL) says why: NB_E_USAGE a setting, size or missing pointer; NB_E_INPUT NaN or infinity in weight, hessian
- * or x; NB_E_FAILED a Hessian that no damping up to damp_max makes positive definite; NB_E_MEMORY; NB_E_DEVICE no such
- * device.
- * Needs about 4 (2 n k + 2 k^2) bytes of device memory beside the arguments. */
+ * err (may be NULL) says why: NB_E_USAGE a setting, size or missing pointer; NB_E_INPUT NaN or infinity in what the method
+ * reads of input, or values so large that they make it; NB_E_FAILED a Hessian that no damping up to damp_max makes positive definite, or
+ * an `output` that none does; NB_E_MEMORY; NB_E_DEVICE no such device; NB_E_UNSUPPORTED the device has no kernels for the method
+ * (autoround: CPU only).
+ * Bytes of device memory beside the arguments: rtn, hqq about 5 n k; gptq 4 (2 n k + 2 k^2), and 4 (2 n k + k^2) for asym_calib, 9 n k
+ * for descent, 4 (3 n^2 + 2 n k) for output; autoround 28 n k. */
 NB_API nb_status nb_quantize_matrix(const nb_quantize_options *options, const nb_quantize_input *input,
                                     nb_quantize_output *output, nb_err *err);
 
 /* Channel scales for linears with one input (AWQ, arXiv 2306.00978): quantize weight * s (columns) in place of weight, and divide
  * the input by s where it is made. s [k] has the least error of s = (mean |x|)^alpha, alpha = 0, 0.1, ... 0.7, after rounding to
  * nearest; it is all 1 where nothing is gained. All inputs have the same k; statistics are those of the first, whose x or
- * hessian must be there (from a Hessian, the root of its diagonal stands for mean |x|). *alpha may be NULL. */
+ * hessian must be there (from a Hessian, the root of its diagonal stands for mean |x|). s is divided by sqrt(max s * min s), kept in 1e-4
+ * to 1e4, and 1 in channels that are always 0. *alpha may be NULL. Thread-safe; keeps no state. NB_E_USAGE, NB_E_INPUT (NaN or infinity),
+ * NB_E_MEMORY, NB_E_DEVICE; s is then unspecified. */
 NB_API nb_status nb_quantize_channels(const nb_quantize_options *options, const nb_quantize_input *inputs, size_t count, float *s,
                                       double *alpha, nb_err *err);
 
