@@ -286,7 +286,10 @@ nb_status nb_file_copy(const char *from, const char *to, nb_err *err) {
 }
 
 nb_status nb_file_readable(const char *path, nb_err *err) {
-    return access(path, R_OK) == 0 ? NB_OK : fail_errno(err, path, "cannot open");
+    struct stat st;
+    if (stat(path, &st) != 0 || access(path, R_OK) != 0)
+        return fail_errno(err, path, "cannot open");
+    return S_ISREG(st.st_mode) ? NB_OK : nb_fail_at(err, NB_E_INPUT, path, NULL, "is not a regular file");
 }
 
 bool nb_path_exists(const char *path) {
@@ -407,6 +410,10 @@ nb_status nb_dir_remove(const char *path, nb_err *err) {
     if (status == NB_OK && rmdir(path) != 0)
         status = fail_write(err, path, "cannot remove the folder");
     return status;
+}
+
+void nb_dir_remove_empty(const char *path) {
+    (void)rmdir(path);
 }
 
 nb_status nb_file_rename(const char *from, const char *to, nb_err *err) {

@@ -42,7 +42,7 @@ nb_status nb_file_append_line(const char *path, const char *line, nb_err *err);
 /* Copies bytes of `from` to `to` by the same way. */
 nb_status nb_file_copy(const char *from, const char *to, nb_err *err);
 
-nb_status nb_file_readable(const char *path, nb_err *err); /* NB_OK, or NB_E_INPUT says why not */
+nb_status nb_file_readable(const char *path, nb_err *err); /* a regular file? NB_E_INPUT says why not */
 
 bool nb_path_exists(const char *path);
 bool nb_path_is_dir(const char *path);
@@ -57,6 +57,7 @@ const char *nb_path_base(const char *path);
 nb_status nb_dir_make(const char *path, nb_err *err); /* parents must exist; an existing folder is fine */
 /* Removes a folder and the files and folders in it; a missing one is fine. Links are removed, not followed. */
 nb_status nb_dir_remove(const char *path, nb_err *err);
+void nb_dir_remove_empty(const char *path); /* if it is a folder without names in it */
 /* Names in a folder, sorted by bytes, "." and ".." left out. Free each and the array with nb_names_free. */
 nb_status nb_dir_list(const char *path, char ***names, size_t *count, nb_err *err);
 void nb_names_free(char **names, size_t count);

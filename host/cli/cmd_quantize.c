@@ -56,7 +56,7 @@ static const nb_opt opts[] = {
     {"dry-run", 'n', NB_OPT_FLAG, AT(dry_run), NULL, NULL, 0, 0, "print the plan and stop"},
     {"resume", 0, NB_OPT_FLAG, AT(resume), NULL, NULL, 0, 0, "go on with a run that was interrupted"},
     {"allow-device-change", 0, NB_OPT_FLAG, AT(allow_device_change), NULL, NULL, 0, 0, "let --resume go on on another device"},
-    {"force", 0, NB_OPT_FLAG, AT(force), NULL, NULL, 0, 0, "replace an output folder that exists"},
+    {"force", 0, NB_OPT_FLAG, AT(force), NULL, NULL, 0, 0, "replace an output that exists: a folder with a model in it, or a GGUF file"},
     {"kernel", 0, NB_OPT_STR, AT(kernel_filter), "GLOBS", NULL, 0, 0, "leave these kernels out (comma-separated globs), for finding faults"},
 };
 /* clang-format on */
@@ -101,7 +101,10 @@ static nb_status output_name(const char *given, char **out, nb_err *err) {
         return nb_fail_at(err, NB_E_USAGE, NULL, "--output", "is missing: where should the result go?");
     NB_TRY(nb_strdup(given, out, err));
     nb_path_trim(*out);
-    return NB_OK;
+    const char *name = nb_path_base(*out);
+    return *name && strcmp(name, "/") != 0 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0
+               ? NB_OK
+               : nb_fail_at(err, NB_E_USAGE, NULL, "--output", "\"%s\" is not a name for what is written", given);
 }
 
 static nb_status to_options(const quantize_values *v, const char *model, const char *out, nb_override *overrides, nb_run_options *o, nb_err *err) {

@@ -127,7 +127,7 @@ nb_status nb_awq_search(nb_stream *stream, const nb_awq_linear *linears, size_t 
         memcpy(s, a.host_s, k * sizeof *s);
     }
     if (!isfinite(made.after)) {
-        status = nb_fail(err, NB_E_INPUT, "the weights or the calibration inputs hold NaN or infinity, or are too large");
+        status = nb_fail(err, NB_E_INPUT, "its inputs, its weights or those of another linear with the same input hold NaN or infinity, or are too large");
         goto out;
     }
     *report = made;

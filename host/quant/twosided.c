@@ -75,16 +75,16 @@ static nb_status factor_with(two_sided *t, float add, nb_mem f, nb_mem temp, nb_
 
 /* G onto the host; *mean of its diagonal. Gradients that are all zero are fine: *mean is 0. */
 static nb_status load_outputs(two_sided *t, nb_mem output, double *mean, nb_err *err) {
-    bool finite = true;
+    bool good = true;
     *mean = 0.0;
     NB_TRY(nb_calloc(t->n * t->n, sizeof *t->g, "a covariance", &t->g, err)); /* n n floats are there already: no overflow */
     NB_TRY(nb_download(t->stream, t->g, output, t->n * t->n * sizeof *t->g, err));
     NB_TRY(nb_sync(t->stream, err));
     for (size_t i = 0; i < t->n * t->n; i++)
-        finite = finite && isfinite(t->g[i]);
+        good = good && isfinite(t->g[i]) && (i % (t->n + 1) != 0 || t->g[i] >= 0.0f);
     for (size_t i = 0; i < t->n; i++)
         *mean += (double)t->g[i * t->n + i] / (double)t->n;
-    return finite && *mean >= 0.0 ? NB_OK
+    return good ? NB_OK
                                   : nb_fail(err, NB_E_INPUT, "the covariance of output gradients is NaN, infinite or negative on its diagonal");
 }
 

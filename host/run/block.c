@@ -1,4 +1,6 @@
 /* One block of a run: its stages forward, and at each tap the linears that read it. */
+#include <stdio.h>
+
 #include "host/run/impl.h"
 
 /* Statistics for the linears of a tap. */
@@ -119,11 +121,16 @@ static nb_status keep_learned(nb_run *r, nb_block *block, nb_err *err) {
 
 /* Learned rounding of the block that was just quantized, and its output anew. */
 static nb_status learn_block(nb_run *r, nb_block *block, size_t bytes, nb_err *err) {
+    char name[32];
     nb_learn_job job = {.model = r->model, .stream = r->stream, .input = r->block_input, .target = r->exact_hidden,
                         .samples = r->windows.samples, .length = r->windows.seq_len, .batch = r->plan->learn_batch,
                         .iterations = r->plan->learn_steps, .rate = r->plan->learn_rate, .seed = r->options->seed};
     double t0 = nb__run_now();
-    NB_TRY(nb_learn_block(&job, block, r->quantized, &r->learned, err));
+    nb_status status = nb_learn_block(&job, block, r->quantized, &r->learned, err);
+    if (status != NB_OK) {
+        snprintf(name, sizeof name, "model.layers.%zu", block->layer);
+        return nb_err_at(err, status, NULL, name);
+    }
     nb__run_sample_memory(r);
     NB_TRY(keep_learned(r, block, err));
     if (json_object_set_new(r->report, "learned", json_pack("{s:f, s:f, s:b}", "before", r->learned.before, "after",

@@ -165,5 +165,5 @@ out:
     nb_free(magnitude);
     nb_free(s);
     r->result->solve_seconds += nb__run_now() - t0;
-    return nb_err_at(err, status, NULL, nb__run_item(r, block->layer, lins[0])->name);
+    return nb_err_at(err, status, NULL, nb__run_item(r, block->layer, lins[0])->name); /* the first of those with this input */
 }

@@ -1,5 +1,5 @@
-/* A quantization run between its parts: pipeline.c walks the blocks, place.c knows where output goes, device.c keeps a device's memory and loads blocks ahead, block.c takes one
- * block through its stages, linear.c quantizes one matrix, channels.c finds and folds channel scales, resume.c replays
+/* A quantization run between its parts: pipeline.c walks the blocks, place.c knows where output goes, device.c keeps a device's memory
+ * and loads blocks ahead, block.c takes one block through its stages, linear.c quantizes one matrix, channels.c finds and folds channel scales, resume.c replays
  * blocks that are done, tuned.c learns the scales of all blocks at last. */
 #ifndef NB_RUN_IMPL_H
 #define NB_RUN_IMPL_H
@@ -46,6 +46,7 @@ typedef struct nb_run {
     nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric or rounding is learned */
     nb_mem block_input;              /* learned rounding: hidden before the block in work */
     nb_journal journal;
+    bool replaces; /* what stood at the output's place when the run began, or with --force what does */
     double started, tuning_since;
     /* of the block in work */
     nb_qtensor quantized[NB_LIN_COUNT]; /* learned rounding: not packed yet; AWQ: as packed, for what is folded later */
@@ -83,13 +84,11 @@ void nb__run_forget_block(nb_run *r);
 /* ---- place.c ---- */
 
 /* NB_E_USAGE where the output or the work folder holds an input, or what is not ours to remove. */
-nb_status nb__run_check_place(const nb_run_options *o, const char *work, bool gguf, nb_err *err);
+nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *err);
 /* Is there room on the disk for what the run writes? */
 nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err);
-/* Before output is made as `made`: removes what an earlier attempt has left of it. */
-nb_status nb__run_begin_output(const char *work, const char *made, nb_err *err);
 /* `made` takes the output's name by one rename; an old output is moved into the work folder first, which is removed after. */
-nb_status nb__run_put_in_place(const nb_run *r, const char *work, const char *made, nb_err *err);
+nb_status nb__run_put_in_place(nb_run *r, const char *work, const char *made, nb_err *err);
 
 /* ---- linear.c ---- */
 

@@ -201,7 +201,7 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
     if (resume && nb_path_exists(j.path))
         NB_GO(load(&j, fingerprint, device, allow_device_change, &fresh, err));
     if (fresh) {
-        NB_GO(nb_dir_remove(dir, err));
+        NB_GO(nb_journal_remove(dir, err));
         NB_GO(nb_dir_make(dir, err));
         NB_GO(write_head(&j, fingerprint, device, recipe, err));
     }
@@ -213,7 +213,7 @@ out:
 }
 
 static bool is_ours(const char *name) {
-    static const char *const ours[] = {"journal.jsonl*", "part-*.safetensors*", "tuned-*.safetensors*", "out", "out.partial", "old", "placed*"};
+    static const char *const ours[] = {"journal.jsonl*", "part-*.safetensors*", "tuned-*.safetensors*", "out", "out.partial", "old"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (nb_glob(ours[i], name))
             return true;
@@ -228,10 +228,34 @@ bool nb_journal_owns(const char *dir) {
         return true;
     if (!nb_path_is_dir(dir) || nb_dir_list(dir, &names, &count, &err) != NB_OK)
         return false;
-    for (size_t i = 0; i < count; i++)
+    bool journal = false;
+    for (size_t i = 0; i < count; i++) {
         known += is_ours(names[i]);
+        journal = journal || nb_starts_with(names[i], "journal.jsonl");
+    }
     nb_names_free(names, count);
-    return known == count;
+    return known == count && (count == 0 || journal);
+}
+
+nb_status nb_journal_remove(const char *dir, nb_err *err) {
+    char **names;
+    size_t count;
+    if (!nb_path_exists(dir))
+        return NB_OK;
+    NB_TRY(nb_dir_list(dir, &names, &count, err));
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < count && status == NB_OK; i++) {
+        char *path;
+        if (nb_starts_with(names[i], "journal.jsonl"))
+            continue;
+        status = nb_path_join(dir, names[i], &path, err);
+        if (status == NB_OK) {
+            status = nb_dir_remove(path, err);
+            nb_free(path);
+        }
+    }
+    nb_names_free(names, count);
+    return status == NB_OK ? nb_dir_remove(dir, err) : status;
 }
 
 nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err) {
@@ -287,6 +311,23 @@ nb_status nb_journal_tuned(nb_journal *j, bool kept, json_t *report, nb_err *err
     j->tuned = kept;
     j->tune_report = json_incref(report);
     return NB_OK;
+}
+
+static const char placed_line[] = "{\"placed\":true}";
+
+nb_status nb_journal_place(nb_journal *j, nb_err *err) {
+    return nb_file_append_line(j->path, placed_line, err);
+}
+
+nb_status nb_journal_is_placed(const char *dir, bool *yes, nb_err *err) {
+    char *path, *text = NULL;
+    size_t size, len = sizeof placed_line - 1;
+    NB_TRY(nb_path_join(dir, "journal.jsonl", &path, err));
+    nb_status status = nb_path_exists(path) ? nb_file_read(path, MAX_JOURNAL, &text, &size, err) : NB_OK;
+    *yes = text && size > len && text[size - 1] == '\n' && !memcmp(text + size - 1 - len, placed_line, len);
+    nb_free(text);
+    nb_free(path);
+    return status;
 }
 
 void nb_journal_close(nb_journal *j) {

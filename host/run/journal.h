@@ -29,8 +29,10 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
                           bool allow_device_change, nb_journal *out, nb_err *err);
 /* The recipe in the head of the journal in dir, cut to cap; "" where there is no journal, no recipe, or no head that can be read. */
 nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err);
-/* Is `dir` missing, or a folder with nothing in it but what a run puts there? */
+/* Is `dir` missing, empty, or a folder with a journal and nothing in it but what a run puts there? */
 bool nb_journal_owns(const char *dir);
+/* Removes such a folder; the journal goes last, so that what is left by a run stopped here is still known for what it is. */
+nb_status nb_journal_remove(const char *dir, nb_err *err);
 /* Records that block `done` is finished: its part file's hash, and its report (a new reference is taken). */
 nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err);
 /* Path of the part file of a block: DIR/part-00012.safetensors, or when the model is tuned its new one. Free with nb_free. */
@@ -39,6 +41,9 @@ nb_status nb_journal_part(const nb_journal *j, size_t block, char **out, nb_err 
 nb_status nb_journal_tuned_part(const nb_journal *j, size_t block, char **out, nb_err *err);
 /* Records that the whole model was learned: with `kept` all blocks have new part files, which stand for theirs from now on. */
 nb_status nb_journal_tuned(nb_journal *j, bool kept, json_t *report, nb_err *err);
+/* Records that the output is about to take its final name; is that the last that the journal in dir says? Going on with it cuts that off. */
+nb_status nb_journal_place(nb_journal *j, nb_err *err);
+nb_status nb_journal_is_placed(const char *dir, bool *yes, nb_err *err);
 void nb_journal_close(nb_journal *j);
 
 #endif

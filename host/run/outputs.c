@@ -25,12 +25,8 @@ typedef struct gather {
     nb_random random;
 } gather;
 
-/* Windows at once: so many that all batches are whole. */
 static size_t batch_of(size_t samples, size_t length) {
-    size_t batch = nb_max(nb_min(TOKENS / length, samples), 1);
-    while (samples % batch != 0)
-        batch--;
-    return batch;
+    return nb_min(nb_max(TOKENS / length, 1), samples);
 }
 
 uint64_t nb__run_outputs_bytes(const nb_hparams *hp, size_t samples, size_t length) {
@@ -163,6 +159,18 @@ static nb_status keep_factors(gather *g, nb_err *err) {
     return nb_sync(r->stream, err);
 }
 
+/* The last batch may have fewer windows than those before it. */
+static nb_status set_batch(gather *g, size_t count, nb_err *err) {
+    if (g->batch == count)
+        return NB_OK;
+    nb_trainer_free(g->trainer);
+    g->trainer = NULL;
+    g->batch = count;
+    g->rows = count * g->r->windows.seq_len;
+    g->bytes = g->rows * g->hp->hidden * sizeof(float);
+    return nb_trainer_new(g->r->model, g->r->stream, count, g->r->windows.seq_len, &g->trainer, err);
+}
+
 static bool stopped(const nb_run *r) {
     return r->hooks->stop && r->hooks->stop(r->hooks->ctx);
 }
@@ -188,6 +196,7 @@ nb_status nb__run_outputs(nb_run *r, size_t layer, nb_err *err) {
     r->outputs_end = nb_min(layer + r->plan->gather_layers, g.hp->layers);
     NB_GO(setup(&g, err));
     for (size_t at = 0; at < r->windows.samples; at += g.batch) {
+        NB_GO(set_batch(&g, nb_min(g.batch, r->windows.samples - at), err));
         if (stopped(r)) {
             status = nb_fail(err, NB_E_INTERRUPTED, "stopped before block %zu of %zu; the same command with --resume goes on", layer + 1,
                              g.hp->layers);

@@ -171,7 +171,7 @@ static nb_status finish(nb_run *r, const char *work, nb_err *err) {
     if (!r->result->report)
         return nb_fail_memory(err, 0, "the report");
     NB_GO(nb_path_join(work, "out", &final_dir, err));
-    NB_GO(nb__run_begin_output(work, final_dir, err));
+    NB_GO(nb_dir_remove(final_dir, err)); /* a folder or a file, of an earlier attempt */
     if (r->plan->gguf) {
         NB_GO(nb_output_gguf(r->model, r->plan, &r->journal, r->result->report, final_dir, &r->result->file_bytes, err));
     } else {
@@ -191,10 +191,13 @@ out:
 static nb_status check_method(const nb_run *r, nb_err *err) {
     const nb_plan *plan = r->plan;
     nb_op need = plan->learn ? NB_OP_learned_round : !strcmp(plan->method->name, "hqq") ? NB_OP_hqq : NB_OP_rtn;
-    bool back = plan->tune || plan->two_sided;
-    if (!r->device->chosen[need] || (back && !nb_device_has_gradients(r->device)))
-        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, plan->two_sided ? "--two-sided" : "--method",
-                          "%s does not run on the device %s yet; --device cpu does it", plan->method_name, r->device->backend->name);
+    const char *device = r->device->backend->name;
+    if (plan->two_sided && !nb_device_has_gradients(r->device))
+        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "--two-sided", "needs gradients, which the device %s does not compute yet; --device "
+                          "cpu does it", device);
+    if (!r->device->chosen[need] || (plan->tune && !nb_device_has_gradients(r->device)))
+        return nb_fail_at(err, NB_E_UNSUPPORTED, NULL, "--method", "%s does not run on the device %s yet; --device cpu does it",
+                          plan->method_name, device);
     return plan->gguf ? nb_output_gguf_check(r->model, plan, r->options->out, err) : nb_hf_check(r->model, err);
 }
 
@@ -249,7 +252,7 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
     nb_status status;
     *out = (nb_run_result){0};
     NB_GO(nb_str_addf(&work, err, "%s.partial", options->out));
-    NB_GO(nb__run_check_place(options, work.data, plan->gguf, err));
+    NB_GO(nb__run_check_place(&r, work.data, plan->gguf, err));
     NB_GO(prepare(&r, work.data, err));
     NB_GO(run_blocks(&r, err));
     tell_clamped(&r);

@@ -1,6 +1,6 @@
 /* Where a run writes. Everything appears in OUT.partial, the work folder; when it is whole it takes the name OUT by one rename, and what
- * stood there is OUT.partial/old for that moment. Nothing else is ever removed: what stands in one of these places and is not a
- * run's own, or with --force a model, ends the run before it begins. */
+ * stood there is OUT.partial/old for that moment. What stands in one of these places and is neither a run's work folder nor, with
+ * --force, a model, ends the run before it begins. */
 #include <string.h>
 
 #include "host/base/alloc.h"
@@ -22,18 +22,6 @@ static nb_status check_parent(const char *path, nb_err *err) {
     return status;
 }
 
-/* A folder that may be replaced: one with a model in it, or with nothing. */
-static nb_status is_model(const char *dir, bool *yes, nb_err *err) {
-    char **names;
-    size_t count;
-    NB_TRY(nb_dir_list(dir, &names, &count, err));
-    *yes = count == 0;
-    for (size_t i = 0; i < count; i++)
-        *yes = *yes || !strcmp(names[i], "config.json");
-    nb_names_free(names, count);
-    return NB_OK;
-}
-
 static nb_status check_inputs(const nb_run_options *o, const char *place, nb_err *err) {
     if (nb_path_same(place, o->model))
         return nb_fail_at(err, NB_E_USAGE, place, "--output", "is the input model itself");
@@ -44,36 +32,57 @@ static nb_status check_inputs(const nb_run_options *o, const char *place, nb_err
     return NB_OK;
 }
 
-/* What stands in a place must be what the output is, a file or a folder. */
+/* A folder with config.json and weights in it, or with nothing. */
+static nb_status is_model(const char *dir, bool *yes, nb_err *err) {
+    char **names;
+    size_t count;
+    bool config = false, weights = false;
+    NB_TRY(nb_dir_list(dir, &names, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        config = config || !strcmp(names[i], "config.json");
+        weights = weights || nb_ends_with(names[i], ".safetensors");
+    }
+    nb_names_free(names, count);
+    *yes = count == 0 || (config && weights);
+    return NB_OK;
+}
+
+static nb_status is_gguf(const char *path, bool *yes, nb_err *err) {
+    nb_map map;
+    NB_TRY(nb_map_open(path, &map, err));
+    *yes = map.size == 0 || (map.size >= 4 && !memcmp(map.data, "GGUF", 4));
+    nb_map_close(&map);
+    return NB_OK;
+}
+
+/* What may be replaced, if the user says so, is what the output is: a model in a folder, or a GGUF file. */
 static nb_status check_kind(const char *place, bool gguf, nb_err *err) {
-    bool model = true;
+    bool model;
     if (!nb_path_exists(place))
         return NB_OK;
     if (nb_path_is_dir(place) == gguf)
         return nb_fail_at(err, NB_E_USAGE, place, "--output", gguf ? "exists and is a folder" : "exists and is not a folder");
-    if (!gguf)
-        NB_TRY(is_model(place, &model, err));
+    NB_TRY(gguf ? is_gguf(place, &model, err) : is_model(place, &model, err));
     return model ? NB_OK
-                 : nb_fail_at(err, NB_E_USAGE, place, "--output", "exists and holds no model (config.json), so it is not replaced; "
-                              "choose another name");
+                 : nb_fail_at(err, NB_E_USAGE, place, "--output", "exists and is no model%s, so it is not replaced; choose another name",
+                              gguf ? " (GGUF)" : " (config.json, *.safetensors)");
 }
 
-/* WORK/placed is made before the output leaves WORK for its final name: with it and without WORK/out, what stands there is this run's. Of a
- * run that was stopped at its very end WORK may be left empty. */
+/* Is there a `name` in the work folder? */
+static nb_status has(const char *work, const char *name, bool *yes, nb_err *err) {
+    char *path;
+    NB_TRY(nb_path_join(work, name, &path, err));
+    *yes = nb_path_exists(path);
+    nb_free(path);
+    return NB_OK;
+}
+
+/* Is what stands at OUT this run's own? Its journal says so before the output leaves WORK/out for its final name. */
 static nb_status is_placed(const char *work, bool *yes, nb_err *err) {
-    char **names;
-    size_t count;
-    bool mark = false, made = false;
-    *yes = false;
-    if (!nb_path_is_dir(work))
-        return NB_OK;
-    NB_TRY(nb_dir_list(work, &names, &count, err));
-    for (size_t i = 0; i < count; i++) {
-        mark = mark || !strcmp(names[i], "placed");
-        made = made || !strcmp(names[i], "out");
-    }
-    nb_names_free(names, count);
-    *yes = count == 0 || (mark && !made);
+    bool made, marked;
+    NB_TRY(has(work, "out", &made, err));
+    NB_TRY(nb_journal_is_placed(work, &marked, err));
+    *yes = marked && !made;
     return NB_OK;
 }
 
@@ -89,27 +98,35 @@ static nb_status check_force(const nb_run_options *o, const char *work, nb_err *
     return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; --force replaces it");
 }
 
-/* A run that was stopped just as it put its output in place has left the old one in its work folder: a new run, which clears that,
- * puts it back first. */
+/* A run that was stopped between its two renames has the old output in its work folder, and the new one: a new run, which clears that
+ * folder, puts the old one back first. */
 static nb_status put_back(const nb_run_options *o, const char *work, nb_err *err) {
-    char *old;
-    NB_TRY(nb_path_join(work, "old", &old, err));
-    nb_status status = !o->resume && !nb_path_exists(o->out) && nb_path_exists(old) ? nb_file_rename(old, o->out, err) : NB_OK;
-    nb_free(old);
+    bool old, made;
+    char *path;
+    NB_TRY(has(work, "old", &old, err));
+    NB_TRY(has(work, "out", &made, err));
+    if (o->resume || nb_path_exists(o->out) || !old || !made)
+        return NB_OK;
+    NB_TRY(nb_path_join(work, "old", &path, err));
+    nb_status status = nb_file_rename(path, o->out, err);
+    nb_free(path);
     return status;
 }
 
-nb_status nb__run_check_place(const nb_run_options *o, const char *work, bool gguf, nb_err *err) {
+nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *err) {
+    const nb_run_options *o = r->options;
     NB_TRY(check_parent(o->out, err));
-    if (nb_journal_owns(work))
-        NB_TRY(put_back(o, work, err));
     NB_TRY(check_inputs(o, o->out, err));
     NB_TRY(check_inputs(o, work, err));
+    if (!nb_journal_owns(work))
+        return nb_fail_at(err, NB_E_USAGE, work, "--output", "exists and is not the work folder of a run; move it away, or choose another "
+                          "name");
+    nb_dir_remove_empty(work); /* of a run that was stopped at its very beginning or end */
+    NB_TRY(put_back(o, work, err));
     NB_TRY(check_kind(o->out, gguf, err));
     NB_TRY(check_force(o, work, err));
-    return nb_journal_owns(work) ? NB_OK
-                                 : nb_fail_at(err, NB_E_USAGE, work, "--output", "exists and is not the work folder of a run; move it "
-                                              "away, or choose another name");
+    r->replaces = o->force || nb_path_exists(o->out);
+    return NB_OK;
 }
 
 nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err) {
@@ -121,43 +138,40 @@ nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err) {
     return NB_OK;
 }
 
-static nb_status remove_any(const char *path, nb_err *err) {
-    return nb_path_is_dir(path) ? nb_dir_remove(path, err) : nb_file_remove(path, err);
-}
-
 /* Removes the work folder after the output is in place: the run has succeeded, whatever comes of this. */
-static void tidy(const nb_run *r, const char *path) {
+static void tidy(const nb_run *r, const char *work) {
     nb_err err = {0};
     char line[1400];
-    if (nb_dir_remove(path, &err) == NB_OK)
+    if (nb_journal_remove(work, &err) == NB_OK)
         return;
     nb_err_line(&err, line, sizeof line);
     nb_logf(&r->hooks->log, NB_LOG_WARN, "what is no longer needed stays: %s", line);
 }
 
-nb_status nb__run_begin_output(const char *work, const char *made, nb_err *err) {
-    char *mark;
-    NB_TRY(nb_path_join(work, "placed", &mark, err));
-    nb_status status = nb_file_remove(mark, err);
-    nb_free(mark);
-    return status == NB_OK ? remove_any(made, err) : status;
+/* The old output, if there is one, into the work folder. What came into being while the run was on was not there to be asked about. */
+static nb_status move_aside(const nb_run *r, const char *old, nb_err *err) {
+    const char *out = r->options->out;
+    if (!nb_path_exists(out))
+        return NB_OK;
+    if (!r->replaces)
+        return nb_fail_at(err, NB_E_FAILED, out, "--output", "came into being during the run; --resume --force replaces it");
+    NB_TRY(check_kind(out, r->plan->gguf, err));
+    NB_TRY(nb_dir_remove(old, err));
+    return nb_file_rename(out, old, err);
 }
 
-nb_status nb__run_put_in_place(const nb_run *r, const char *work, const char *made, nb_err *err) {
-    const char *out = r->options->out;
-    char *mark = NULL, *old = NULL;
+nb_status nb__run_put_in_place(nb_run *r, const char *work, const char *made, nb_err *err) {
+    char *old = NULL;
     nb_status status;
-    NB_GO(nb_path_join(work, "placed", &mark, err));
     NB_GO(nb_path_join(work, "old", &old, err));
-    NB_GO(nb_file_write(mark, "", 0, err));
-    if (nb_path_exists(out)) {
-        NB_GO(remove_any(old, err));
-        NB_GO(nb_file_rename(out, old, err));
-    }
-    NB_GO(nb_file_rename(made, out, err));
-    tidy(r, work);
+    NB_GO(nb_journal_place(&r->journal, err));
+    NB_GO(move_aside(r, old, err));
+    status = nb_file_rename(made, r->options->out, err);
+    if (status == NB_OK)
+        tidy(r, work);
+    else if (nb_path_exists(old))
+        (void)nb_file_rename(old, r->options->out, NULL); /* where it was */
 out:
-    nb_free(mark);
     nb_free(old);
     return status;
 }

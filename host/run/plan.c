@@ -23,14 +23,22 @@ enum { UNEVEN = 3 };
 /* A pathological pattern ends as "no match" instead of a hang. */
 enum { RETRY_LIMIT = 1000000 };
 
-/* Of a match that reaches the end of the name: the first alternative that fits need not be one. */
+static bool compile_bare(const char *pattern, regex_t **out) {
+    const OnigUChar *p = (const OnigUChar *)pattern;
+    return onig_new(out, p, p + strlen(pattern), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_PERL_NG, NULL) == ONIG_NORMAL;
+}
+
+/* Of a match that reaches the end of the name: the first alternative that fits need not be one. Both must be good: "a)|(b" is not. */
 static bool compile(const char *pattern, regex_t **out) {
     nb_str whole = {0};
     nb_err err = {0};
     if (nb_str_addf(&whole, &err, "(?:%s)\\z", pattern) != NB_OK)
         return false;
-    const OnigUChar *p = (const OnigUChar *)whole.data;
-    bool good = onig_new(out, p, p + whole.len, ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_PERL_NG, NULL) == ONIG_NORMAL;
+    bool good = compile_bare(pattern, out);
+    if (good) {
+        onig_free(*out);
+        good = compile_bare(whole.data, out);
+    }
     nb_str_free(&whole);
     return good;
 }

@@ -23,7 +23,8 @@ typedef struct nb_tune_job {
     size_t batch, steps; /* windows in a step; steps */
     double rate;         /* relative length of the longest step */
     uint64_t seed;       /* of the order of windows */
-    /* After each step, with the mean KL divergence of its windows before it, and with 0 and -1 as judging goes on; false stops with NB_E_INTERRUPTED. May be NULL. */
+    /* After each step, with the mean KL divergence of its windows before it, and with 0 and -1 as judging goes on; false stops with
+     * NB_E_INTERRUPTED. May be NULL. */
     bool (*progress)(void *ctx, size_t step, double kl);
     void *ctx;
 } nb_tune_job;

@@ -124,10 +124,10 @@ typedef struct nb_gemm_args {
 
 /* The product. It allocates no memory; results do not depend on the number of threads. On the CPU it is done on return. On
  * a GPU it is launched: it neither waits nor allocates, but for the first product of a form (width, mode, few or many rows) with OpenCL,
- * which builds its program. NB_E_USAGE: a field of args or desc, a buffer missing or too short. So a CUDA graph can capture it, in any mode and from the first call on, as
+ * which builds its program. So a CUDA graph can capture it, in any mode and from the first call on, as
  * nb_ctx_open has loaded the kernels; a replay reads X, W and bias and uses the workspace where they were, and takes what
  * lies there then. nb_ctx_sync inside a capture is an error of the driver (900), and spoils the capture; nb_ctx_open and nb_ctx_close are
- * not for the time of a capture. */
+ * not for the time of a capture. NB_E_USAGE: a field of args or desc, a buffer missing or too short. */
 NB_API nb_status nb_gemm(nb_ctx *ctx, const nb_gemm_args *args, nb_err *err);
 
 /* Waits until all that was launched on this stream (as in nb_gemm_args) is done. On the CPU it returns at once. */

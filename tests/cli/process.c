@@ -53,7 +53,7 @@ int shell(const char *fmt, ...) {
 
 const char *folder_hash(const char *name) {
     static char text[128];
-    cr_assert_eq(shell("cd %s && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum", name), 0, "%s", run_err);
+    cr_assert_eq(shell("cd %s && { find . -type f | LC_ALL=C sort | xargs sha256sum; find . ! -type f -printf '%%p %%l\\n' | LC_ALL=C sort; } | sha256sum", name), 0, "%s", run_err);
     snprintf(text, sizeof text, "%.64s", run_out);
     return text;
 }

@@ -28,7 +28,7 @@ Test(place, inputs_are_not_replaced) {
                        "cp -r all/models/m out && cp text.txt out/"), 0);
     refused(RTN "all/models/m -o all/models --force", "holds the input model");
     refused(RTN "all/models/m -o all --force", "holds the input model");
-    refused(RTN "all/models/m -o . --force", "holds the input model");
+    refused(RTN "all/models/m -o ../${D##*/} --force", "holds the input model");
     refused(RTN "link -o all/models/m --force", "is the input model itself");
     refused(RTN "link -o all --force", "holds the input model");
     refused(RTN "m.partial -o m", "is the input model itself");
@@ -37,10 +37,14 @@ Test(place, inputs_are_not_replaced) {
 
 Test(place, only_models_and_work_folders_are_removed) {
     cr_assert_eq(shell("mkdir photos other.partial && echo x >photos/1.jpg && echo x >other.partial/2.jpg && cp -r $M/llama-tied-f16 m"), 0);
-    refused(RTN "m -o photos", "holds no model");
-    refused(RTN "m -o photos --force", "holds no model");
+    refused(RTN "m -o photos", "is no model");
+    refused(RTN "m -o photos --force", "is no model");
     refused(RTN "m -o other", "not the work folder of a run");
     refused(RTN "m -o other --resume", "not the work folder of a run");
+    cr_assert_eq(shell("rm other.partial/*; echo x >other.partial/out; echo x >notes.txt; mkdir app; echo {} >app/config.json; echo x >app/app.js"), 0);
+    refused(RTN "m -o other", "not the work folder of a run");
+    refused(RTN "m -o app --force", "is no model");
+    refused(RTN "m --format gguf -o notes.txt --force", "is no model");
     cr_assert_eq(shell("mkdir empty && " RTN "m -o empty --force && test -s empty/config.json"), 0, "%s", run_err);
     cr_assert_eq(shell(RTN "m -o empty --force --bits 8 && test ! -e empty.partial"), 0, "%s", run_err);
 }
@@ -55,13 +59,16 @@ Test(place, resuming_does_not_replace_without_force) {
 
 /* A run stopped between its two renames: the old output is in the work folder, and a new run puts it back. */
 Test(place, an_old_output_comes_back) {
-    cr_assert_eq(shell("cp -r $M/llama-tied-f32 kept && mkdir out.partial && cp -r kept out.partial/old && touch out.partial/placed"), 0);
+    cr_assert_eq(shell("cp -r $M/llama-tied-f32 kept && mkdir -p out.partial/out && cp -r kept out.partial/old && touch out.partial/journal.jsonl"), 0);
     cr_assert_eq(shell(RTN "$M/llama-tied-f16 -o out"), 2, "%s", run_err);
     cr_assert_eq(shell("diff -r kept out"), 0, "%s", run_out);
 }
 
 Test(place, slashes_at_the_end_are_none) {
     cr_assert_eq(shell(RTN "$M/llama-tied-f16 -o out/ && test -s out/config.json && test ! -e out.partial"), 0, "%s", run_err);
+    refused(RTN "$M/llama-tied-f16 -o out/. --force", "is not a name");
+    refused(RTN "$M/llama-tied-f16 -o . --force", "is not a name");
+    refused(RTN "$M/llama-tied-f16 -o ''", "is not a name");
     cr_assert_eq(shell(RTN "$M/llama-tied-f16 -o out// --force && test -s out/config.json && test ! -e out/.partial"), 0, "%s", run_err);
 }
 
@@ -73,6 +80,22 @@ Test(place, what_cannot_be_written_is_said_before_work_begins) {
     cr_assert_eq(shell(RTN "m -o out"), 3, "%s", run_err);
     cr_assert_not_null(strstr(run_err, "m/README.md"), "%s", run_err);
     cr_assert_eq(shell("ls -d out*"), 2, "%s", run_out);
+}
+
+/* What came into being at the output's place while the run was on is not replaced; the run can go on once that is settled. */
+Test(place, what_appears_during_the_run_stays) {
+    cr_assert_eq(shell("for i in $(seq 4000); do echo \"Line $i, number $((i * i %% 997)).\"; done >long.txt; "
+                       "$N quantize $M/llama-tied-f16 --calib long.txt --samples 240 --seq-len 64 -q -o out & p=$!; "
+                       "while [ ! -e out.partial/journal.jsonl ]; do :; done; mkdir out; echo x >out/thesis.txt; wait $p"), 1, "%s", run_err);
+    cr_assert_not_null(strstr(run_err, "came into being during the run"), "%s", run_err);
+    cr_assert_eq(shell("test -s out/thesis.txt && mv out thesis && $N quantize $M/llama-tied-f16 --calib long.txt --samples 240 --seq-len 64 -q "
+                       "-o out --resume && test -s out/config.json"), 0, "%s", run_err);
+}
+
+Test(place, best_says_what_it_chooses_itself) {
+    refused("$N quantize $M/llama-tied-f16 --method best --two-sided -o out", "is chosen by --method best");
+    refused("$N quantize $M/llama-tied-f16 --method best --asym-calib 0 -o out", "is chosen by --method best");
+    refused("$N quantize $M/llama-tied-f16 --method best --descent 2 -o out", "is chosen by --method best");
 }
 
 /* Linears of a GGUF that are left alone keep their type where it is a plain float. */

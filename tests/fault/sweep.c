@@ -28,16 +28,18 @@ typedef struct command {
     bool resumes;
     const char *half; /* a fault that leaves half of the work: what is tested is going on after it */
     bool brief;       /* like another, so only a part of the kinds unless --deep */
+    bool over;        /* an older output stands where it writes */
 } command;
 
 static const command commands[] = {
-    {"rtn", "quantize %s/llama-tied-f16 -o out --method rtn -q -j 2 --shard-size 40K --override '*.0.*q_proj:skip'", "out", true, NULL, false},
-    {"gptq", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2", "out", true, NULL, false},
-    {"resume", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2 --resume", "out", true, "rename:2", true},
-    {"gguf", "quantize %s/../gguf/llama-tied-f16.gguf -o out --method rtn -q -j 1 --asym", "out", true, NULL, true},
-    {"eval", "eval %s/llama-tied-f16 --text text.txt --seq-len 16 --max-tokens 32 --logits out --json -q -j 2", "out", false, NULL, false},
-    {"generate", "generate %s/llama-tied-f16 -p Hello -n 3 --json -q -j 2", NULL, false, NULL, false},
-    {"inspect", "inspect %s/llama-untied-bf16 --tensors", NULL, false, NULL, false},
+    {"rtn", "quantize %s/llama-tied-f16 -o out --method rtn -q -j 2 --shard-size 40K --override '*.0.*q_proj:skip'", "out", true, NULL, false, false},
+    {"gptq", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2", "out", true, NULL, false, false},
+    {"resume", "quantize %s/llama-tied-f16 -o out --calib text.txt --samples 2 --seq-len 32 -q -j 2 --resume", "out", true, "rename:2", true, false},
+    {"force", "quantize %s/llama-tied-f16 -o out --method rtn -q -j 1 --force", "out", true, NULL, true, true},
+    {"gguf", "quantize %s/../gguf/llama-tied-f16.gguf -o out --method rtn -q -j 1 --asym", "out", true, NULL, true, false},
+    {"eval", "eval %s/llama-tied-f16 --text text.txt --seq-len 16 --max-tokens 32 --logits out --json -q -j 2", "out", false, NULL, false, false},
+    {"generate", "generate %s/llama-tied-f16 -p Hello -n 3 --json -q -j 2", NULL, false, NULL, false, false},
+    {"inspect", "inspect %s/llama-untied-bf16 --tensors", NULL, false, NULL, false, false},
 };
 
 static const struct {
@@ -134,11 +136,12 @@ static bool same(const char *a, const char *b) {
     return equal;
 }
 
-/* The state before a run: nothing, or the work folder of half a run. */
+/* The state before a run: nothing, an older output, or the work folder of half a run. */
 static void clear(const command *c) {
-    static const char *const names[] = {"out", "out.partial", "out.replaced"};
-    for (size_t i = 0; i < 3; i++)
-        nb_dir_remove(names[i], NULL);
+    nb_dir_remove("out", NULL);
+    nb_dir_remove("out.partial", NULL);
+    if (c->over && system("cp -r older out") != 0)
+        complain(c, "no fault", "there is no older output to begin with");
     if (c->half && system("cp -r half out.partial 2>/dev/null") != 0)
         nb_dir_remove("out.partial", NULL); /* not made yet */
 }
@@ -164,16 +167,23 @@ static bool one_line(void) {
     return !strncmp(text, "nibble: ", 8) && len > 20 && strchr(text, '\n') == text + len - 1;
 }
 
+/* A run that is killed at its very beginning or end may leave its work folder empty. */
+static bool works(void) {
+    return nb_path_exists("out.partial") && rmdir("out.partial") != 0;
+}
+
 /* Goes on after a failure or a kill: the bytes of an undisturbed run, and no debris. */
 static void check_resumed(const command *c, const char *fault) {
-    bool whole = nb_path_exists("out") && !nb_path_exists("out.partial");
+    if (c->over && !same("out", "older") && !same("out", "whole") && !(same("out.partial/old", "older") && same("out.partial/out", "whole")))
+        complain(c, fault, "neither the older output nor the new one is whole");
+    bool whole = nb_path_exists("out") && !works() && !(c->over && same("out", "older"));
     if (whole ? !same("out", "whole") : false)
         complain(c, fault, "what stands under the final name is not whole");
     if (!whole && run(c, NULL, c->resumes && !c->half ? "--resume" : "") != 0)
         complain(c, fault, "cannot go on");
     else if (!same("out", "whole"))
         complain(c, fault, "other bytes than an undisturbed run");
-    if (nb_path_exists("out.partial") || nb_path_exists("out.replaced"))
+    if (nb_path_exists("out.partial"))
         complain(c, fault, "debris is left");
 }
 
@@ -189,7 +199,7 @@ static void check_failed(const command *c, const char *fault, int code) {
     snprintf(text, sizeof text, "leaks %ld allocations", leak);
     if (leak > 0 && !said("while reading JSON")) /* host/base/json.c says why */
         complain(c, fault, text);
-    if (c->output && nb_path_exists("out") && (c->resumes || !same("out", "whole")))
+    if (c->output && nb_path_exists("out") && (c->over ? !same("out", "older") : c->resumes || !same("out", "whole")))
         complain(c, fault, "failed, but stands under the final name");
     if (!c->resumes && nb_path_exists("out.partial"))
         complain(c, fault, "debris is left");
@@ -312,6 +322,10 @@ int main(int argc, char **argv) {
     if (!work || chdir(work) != 0)
         return 99;
     put_text();
+    char older[MAX_LINE];
+    snprintf(older, sizeof older, "cp -r '%s/llama-tied-f32' older", models);
+    if (system(older) != 0)
+        return 99;
     printf("seed %llu; points of calls of each kind, + where it stays full\n", (unsigned long long)seed);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!only_command || !strcmp(only_command, commands[i].name))
