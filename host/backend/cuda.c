@@ -204,7 +204,7 @@ static nb_status load_module(nb__cuda_device *d, nb_err *err) {
     return load_ptx(d, ptx, err);
 }
 
-static nb_status find_function(nb__cuda_device *d, const char *name, nb__cu_function *out, nb_err *err);
+static nb_status find_function(nb__cuda_device *d, const char *name, unsigned shared, nb__cu_function *out, nb_err *err);
 
 /* Drivers load a kernel when it is first asked for, or later; that allocates and waits, so a stream that is being captured must not meet
  * it. What may run on a caller's stream is loaded here. */
@@ -214,7 +214,7 @@ static nb_status load_packed(nb__cuda_device *d, nb_err *err) {
     for (size_t i = 0; nb__cuda_qkernel(i, d->image->arch, &name); i++) {
         if (!name)
             continue;
-        NB_TRY(find_function(d, name, &f, err));
+        NB_TRY(find_function(d, name, 0, &f, err));
         NB_TRY(nb__cuda_check(d, d->cu->function_load(f), "loading a kernel", err));
     }
     return NB_OK;
@@ -511,7 +511,10 @@ static nb_status cuda_launch(nb_stream *stream, const nb_kernel *kernel, const v
     return launchers[kernel - nb_kernels(&count)](stream, args, err);
 }
 
-static nb_status find_function(nb__cuda_device *d, const char *name, nb__cu_function *out, nb_err *err) {
+/* A kernel that may have `shared` bytes of dynamic shared memory. The limit belongs to the function and only rises, so that launches from
+ * several threads do not take it from each other. */
+static nb_status find_function(nb__cuda_device *d, const char *name, unsigned shared, nb__cu_function *out, nb_err *err) {
+    enum { MAX_DYNAMIC_SHARED = 8, STATIC_LIMIT = 48 * 1024 };
     char doing[128];
     nb_status status = NB_OK;
     pthread_mutex_lock(&d->lock);
@@ -530,15 +533,18 @@ static nb_status find_function(nb__cuda_device *d, const char *name, nb__cu_func
     } else {
         *out = d->function[i].function;
     }
+    if (status == NB_OK && shared > STATIC_LIMIT && shared > d->function[i].shared) {
+        status = nb__cuda_check(d, d->cu->function_set(*out, MAX_DYNAMIC_SHARED, (int)shared), "asking for shared memory", err);
+        if (status == NB_OK)
+            d->function[i].shared = shared;
+    }
     pthread_mutex_unlock(&d->lock);
     return status;
 }
 
 static nb__cu_result launch(const nb__cuda_device *d, nb__cu_function f, nb__cuda_grid g, nb__cu_stream stream, const void *params) {
-    enum { MAX_DYNAMIC_SHARED = 8, STATIC_LIMIT = 48 * 1024 };
     void *values[] = {(void *)(uintptr_t)params};
-    nb__cu_result r = g.shared > STATIC_LIMIT ? d->cu->function_set(f, MAX_DYNAMIC_SHARED, (int)g.shared) : 0;
-    return r != 0 ? r : d->cu->launch(f, g.x, g.y, g.z, g.threads, 1, 1, g.shared, stream, values, NULL);
+    return d->cu->launch(f, g.x, g.y, g.z, g.threads, 1, 1, g.shared, stream, values, NULL);
 }
 
 nb_status nb__cuda_run(nb_stream *stream, const char *kernel, nb__cuda_grid g, const void *params, nb_err *err) {
@@ -549,7 +555,7 @@ nb_status nb__cuda_run(nb_stream *stream, const char *kernel, nb__cuda_grid g, c
         return NB_OK;
     snprintf(doing, sizeof doing, "launching the kernel %.80s", kernel);
     NB_TRY(nb__cuda_enter(d, err));
-    nb_status status = find_function(d, kernel, &f, err);
+    nb_status status = find_function(d, kernel, g.shared, &f, err);
     if (status == NB_OK)
         status = nb__cuda_check(d, launch(d, f, g, native(stream)->native, params), doing, err);
     nb__cuda_leave(d);

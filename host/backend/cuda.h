@@ -38,6 +38,7 @@ typedef struct nb__cuda_device {
     struct {
         const char *name;
         nb__cu_function function;
+        unsigned shared; /* dynamic shared memory that it was given so far; 0: what all have */
     } function[NB_CUDA_MAX_FUNCTIONS];
 } nb__cuda_device;
 

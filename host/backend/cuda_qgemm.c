@@ -39,9 +39,10 @@ bool nb__cuda_qlayout_make(const nb_qweight *w, nb__cuda_qlayout *out) {
 /* Panels that a multiprocessor works on at once, and slices of a CTA. */
 enum { RESIDENT = 8, MOST_SPLIT = 4, F32_ROWS = 4, F32_WARPS = 4, MOST_Y = 65535 };
 
-/* Shared memory that a CTA may have. */
+/* Dynamic shared memory that a CTA may have; 256 bytes are left to what a kernel has of its own. */
 static unsigned shared_limit(unsigned cc) {
-    return cc == 75 ? 65536 - 256 : cc == 80 || cc == 87 || (cc >= 90 && cc < 120) ? 163 * 1024 : 99 * 1024;
+    unsigned all = cc == 75 ? 64 : cc == 80 || cc == 87 || (cc >= 90 && cc < 120) ? 163 : 99;
+    return all * 1024 - 256;
 }
 
 /* Warps of a slice, and their panels. */

@@ -51,7 +51,7 @@ nb_status nb_map_open(const char *path, nb_map *out, nb_err *err) {
     nb_map map = {0};
     nb_status status = NB_OK;
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO is refused, not waited for */
     if (fd < 0)
         return fail_errno(err, path, "cannot open");
     if (fstat(fd, &st) != 0) {
@@ -153,6 +153,9 @@ static void out_free(nb_out *o) {
 
 nb_status nb_out_open(const char *path, nb_out **out, nb_err *err) {
     nb_out *o;
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* a rename would put a file in the place of a device */
+        return nb_fail_at(err, NB_E_USAGE, path, NULL, "exists and is not a regular file");
     NB_TRY(nb_calloc(1, sizeof *o, "an output file", &o, err));
     nb_status status = nb_strdup(path, &o->path, err);
     if (status == NB_OK)

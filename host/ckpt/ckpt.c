@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utf8proc.h>
+
 #include "host/base/alloc.h"
 #include "host/base/json.h"
 #include "host/base/hash.h"
@@ -11,7 +13,22 @@
 #include "host/base/str.h"
 #include "host/ckpt/impl.h"
 
+/* Well-formed UTF-8 without control characters: names go to terminals and into JSON. */
+static bool is_clean(const char *name) {
+    const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)name;
+    while (*at) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t len = utf8proc_iterate(at, -1, &c);
+        if (len <= 0 || c < 0x20 || (c >= 0x7f && c < 0xa0))
+            return false;
+        at += len;
+    }
+    return true;
+}
+
 nb_status nb__tensors_add(nb__tensors *list, const nb_view *view, nb_err *err) {
+    if (!is_clean(view->name))
+        return nb_fail_at(err, NB_E_INPUT, view->path, view->name, "is a tensor's name with control characters, or not UTF-8");
     if (list->count == list->room) {
         size_t room = list->room ? 2 * list->room : 64;
         NB_TRY(nb_regrow(room, sizeof *list->items, "a list of tensors", &list->items, err));

@@ -28,7 +28,7 @@ int nb_cli_fail(const nb_err *err) {
     char line[1400];
     nb_err_line(err, line, sizeof line);
     fprintf(stderr, "nibble: %s\n", line);
-    return nb_status_exit_code(err->status);
+    return err->status == NB_OK ? nb_status_exit_code(NB_E_FAILED) : nb_status_exit_code(err->status);
 }
 
 void nb_cli_parse(const nb_cmd *cmd, int argc, char **argv, void *values, const char **operands, bool *done, int *code) {
@@ -38,8 +38,10 @@ void nb_cli_parse(const nb_cmd *cmd, int argc, char **argv, void *values, const 
     *code = 0;
     if (status != NB_OK)
         *code = nb_cli_fail(&err);
-    else if (*done)
+    else if (*done) {
         nb_opt_help(cmd, stdout);
+        *code = nb_cli_flush(&err) == NB_OK ? 0 : nb_cli_fail(&err);
+    }
 }
 
 nb_status nb_cli_flush(nb_err *err) {

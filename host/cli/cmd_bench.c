@@ -391,7 +391,9 @@ static int run(int argc, char **argv) {
     if (done)
         return code;
     nb_err err = {0};
-    nb_status status = o.compare ? compare(o.compare, &err)
+    if (o.compare && o.common.json)
+        nb_fail_at(&err, NB_E_USAGE, NULL, "--json", "does not go with --compare, which prints a table");
+    nb_status status = err.status != NB_OK ? err.status : o.compare ? compare(o.compare, &err)
                        : o.model ? model(&o, &err)
                                  : run_bench(&o, &err);
     if (status == NB_OK)

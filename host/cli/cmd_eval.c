@@ -20,10 +20,10 @@ typedef struct eval_values {
 #define AT(field) offsetof(eval_values, field)
 /* clang-format off */
 static const nb_opt opts[] = {
-    {"text", 't', NB_OPT_STR, AT(text), "FILE", NULL, 0, 0, "text to evaluate on; keep it apart from the calibration text"},
+    {"text", 't', NB_OPT_STR, AT(text), "FILE", NULL, 0, 0, "text to evaluate on, or JSON lines with \"text\"; keep it apart from the calibration text"},
     {"reference", 'r', NB_OPT_STR, AT(reference), "MODEL", NULL, 0, 0, "also measure KL divergence and top-1 agreement to this model"},
     {"logits", 0, NB_OPT_STR, AT(logits), "FILE", NULL, 0, 0, "also write the logits of the first window, raw little-endian f32 [tokens, vocabulary]; --json then lists its token ids as logits_ids"},
-    {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 2, 1000000, "tokens in a window (default 1024)"},
+    {"seq-len", 0, NB_OPT_INT, AT(seq_len), "L", NULL, 4, 1000000, "tokens in a window (default 1024, or the model's context where that is less)"},
     {"max-tokens", 0, NB_OPT_INT, AT(max_tokens), "N", NULL, 0, INT64_MAX, "use only the first N tokens of the text; 0: all (default 0)"},
     {"protocol", 0, NB_OPT_CHOICE, AT(protocol), NULL, "hf|llama.cpp", 0, 0, "hf: all targets of each window; llama.cpp: those of its second half (default hf)"},
     {"mode", 0, NB_OPT_CHOICE, AT(mode), NULL, "exact|fast", 0, 0, "packed weights: exact computes in f32, fast with activations in 8 bits (default exact)"},
@@ -60,36 +60,40 @@ static bool on_progress(void *ctx, size_t done, size_t total, double seconds) {
     return !nb_cli_stop_asked(NULL);
 }
 
-static nb_status read_ids(const nb_model *model, const eval_values *v, nb_ids *ids, int32_t *bos, nb_err *err) {
-    enum { LIMIT = 1 << 30 };
+static nb_status read_ids(const nb_model *model, const eval_values *v, const nb_log *log, nb_ids *ids, int32_t *bos, nb_err *err) {
     nb_tokenizer *tok = NULL;
-    char *text = NULL;
-    size_t len;
+    size_t replaced;
     nb_status status;
     NB_GO(nb_model_tokenizer(model, &tok, err));
-    NB_GO(nb_file_read(v->text, LIMIT, &text, &len, err));
-    NB_GO(nb_tokenize(tok, text, len, false, ids, err));
     *bos = nb_tokenizer_adds_bos(tok) ? nb_tokenizer_bos(tok) : -1;
+    NB_GO(nb_text_ids(tok, v->text, ids, &replaced, err));
+    if (*bos >= 0 && !strcmp(v->protocol, "llama.cpp")) { /* that tool puts it before the text too, not only into each window */
+        NB_GO(nb_ids_add(ids, *bos, err));
+        memmove(ids->data + 1, ids->data, (ids->len - 1) * sizeof *ids->data);
+        ids->data[0] = *bos;
+    }
+    if (replaced)
+        nb_logf(log, NB_LOG_WARN, "%s: %zu places are not UTF-8 and were read as U+FFFD", v->text, replaced);
     if (v->max_tokens && (size_t)v->max_tokens < ids->len)
         ids->len = (size_t)v->max_tokens;
-    if (ids->len < 2)
-        status = nb_fail_at(err, NB_E_INPUT, v->text, NULL, "holds %zu tokens, at least 2 are needed", ids->len);
+    if (v->max_tokens && v->max_tokens + 1 < v->seq_len)
+        status = nb_fail_at(err, NB_E_USAGE, NULL, "--max-tokens", "is %lld, less than one window (--seq-len) of %lld",
+                            (long long)v->max_tokens, (long long)v->seq_len);
 out:
-    nb_free(text);
     nb_tokenizer_free(tok);
     return status;
 }
 
 /* The first window, as nb_eval_run makes it: BOS in front of the text, or in the place of its first token. */
-static nb_status write_logits(const nb_model *model, nb_stream *stream, const eval_values *v, const nb_ids *ids, int32_t bos,
-                              json_t **out, nb_err *err) {
+static nb_status write_logits(const nb_model *model, nb_stream *stream, const eval_values *v, const nb_eval_options *eo, const nb_ids *ids,
+                              int32_t bos, json_t **out, nb_err *err) {
     size_t front = bos >= 0 && !strcmp(v->protocol, "hf"), count = nb_min((size_t)v->seq_len, ids->len + front);
     int32_t *window;
     NB_TRY(nb_calloc(count, sizeof *window, "a window", &window, err));
     memcpy(window + front, ids->data, (count - front) * sizeof *window);
     if (bos >= 0)
         window[0] = bos;
-    nb_status status = nb_eval_logits(model, stream, window, count, v->logits, err);
+    nb_status status = nb_eval_logits(model, stream, window, count, eo, v->logits, err);
     json_t *list = json_array();
     int bad = !list;
     for (size_t i = 0; i < count; i++)
@@ -105,7 +109,8 @@ static nb_status write_logits(const nb_model *model, nb_stream *stream, const ev
 }
 
 static nb_status print_json(const eval_values *v, const nb_eval_result *r, json_t *logits_ids, nb_err *err) {
-    json_t *o = json_pack("{s:i, s:f, s:f, s:I, s:I, s:f, s:s, s:I}", "schema", 1, "perplexity", r->perplexity, "nll", r->nll,
+    json_t *perplexity = isfinite(r->perplexity) ? json_real(r->perplexity) : json_null();
+    json_t *o = json_pack("{s:i, s:o, s:f, s:I, s:I, s:f, s:s, s:I}", "schema", 1, "perplexity", perplexity, "nll", r->nll,
                           "tokens", (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "seconds", r->seconds, "protocol",
                           v->protocol, "seq_len", (json_int_t)v->seq_len);
     int bad = !o;
@@ -136,12 +141,33 @@ static nb_status print_result(const eval_values *v, const nb_eval_result *r, jso
     return nb_cli_flush(err);
 }
 
-static nb_status execute(const eval_values *v, const char *path, nb_err *err) {
+/* Windows that both models have room for. */
+static nb_status settle_window(eval_values *v, const nb_model *model, const nb_model *reference, nb_err *err) {
+    size_t context = nb_model_hparams(model)->context;
+    if (reference)
+        context = nb_min(context, nb_model_hparams(reference)->context);
+    if (v->seq_len == 0)
+        v->seq_len = (int64_t)nb_min(1024, context);
+    return (uint64_t)v->seq_len <= context
+               ? NB_OK
+               : nb_fail_at(err, NB_E_USAGE, NULL, "--seq-len", "is %lld, the model's context %zu", (long long)v->seq_len, context);
+}
+
+/* The file of logits must not be one that is read. */
+static nb_status check_logits(const eval_values *v, const char *model, nb_err *err) {
+    const char *inputs[] = {v->text, model, v->reference};
+    for (int i = 0; v->logits && i < 3; i++)
+        if (inputs[i] && nb_path_holds(inputs[i], v->logits))
+            return nb_fail_at(err, NB_E_USAGE, v->logits, "--logits", "would replace a file of the input %s", inputs[i]);
+    return NB_OK;
+}
+
+static nb_status execute(const eval_values *given, const char *path, nb_err *err) {
+    eval_values values = *given, *v = &values;
     nb_progress progress = nb_progress_new(&v->common, "evaluating", "window");
     nb_device_options d = {.threads = (unsigned)v->threads, .kernel_filter = v->kernel_filter, .cache_dir = nb_cli_cache_dir(),
                            .log = nb_progress_log(&progress)};
-    nb_eval_options eo = {.seq_len = (size_t)v->seq_len,
-                          .protocol = strcmp(v->protocol, "hf") ? NB_PROTOCOL_LLAMACPP : NB_PROTOCOL_HF,
+    nb_eval_options eo = {.protocol = strcmp(v->protocol, "hf") ? NB_PROTOCOL_LLAMACPP : NB_PROTOCOL_HF,
                           .mode = strcmp(v->mode, "fast") ? NB_GEMM_EXACT : NB_GEMM_FAST,
                           .embeddings = strcmp(v->embeddings, "q8") ? NB_EMBEDDINGS_STORED : NB_EMBEDDINGS_Q8,
                           .progress = on_progress,
@@ -159,13 +185,16 @@ static nb_status execute(const eval_values *v, const char *path, nb_err *err) {
     NB_GO(nb_model_open(path, &model, err));
     if (v->reference)
         NB_GO(nb_model_open(v->reference, &reference, err));
-    NB_GO(read_ids(model, v, &ids, &bos, err));
+    NB_GO(check_logits(v, path, err));
+    NB_GO(settle_window(v, model, reference, err));
+    eo.seq_len = (size_t)v->seq_len;
+    NB_GO(read_ids(model, v, &d.log, &ids, &bos, err));
     NB_GO(nb_device_open(v->device, &d, &device, err));
     NB_GO(nb_stream_new(device, &stream, err));
-    if (v->logits)
-        NB_GO(write_logits(model, stream, v, &ids, bos, &logits_ids, err));
     NB_GO(nb_eval_run(model, reference, stream, ids.data, ids.len, bos, &eo, &result, err));
     nb_progress_end(&progress);
+    if (v->logits)
+        NB_GO(write_logits(model, stream, v, &eo, &ids, bos, &logits_ids, err));
     NB_GO(print_result(v, &result, logits_ids, err));
 out:
     nb_progress_end(&progress);
@@ -179,8 +208,7 @@ out:
 }
 
 static int run(int argc, char **argv) {
-    eval_values v = {.common.progress = "auto", .protocol = "hf", .mode = "exact", .embeddings = "f16", .device = "auto",
-                     .seq_len = 1024};
+    eval_values v = {.common.progress = "auto", .protocol = "hf", .mode = "exact", .embeddings = "f16", .device = "auto"};
     const char *model = NULL;
     bool done;
     int code;

@@ -7,6 +7,7 @@
 #include "host/cli/progress.h"
 #include "host/model/generate.h"
 #include "host/run/calibration.h"
+#include "host/tokenizer/utf8.h"
 
 typedef struct generate_values {
     nb_common common;
@@ -57,15 +58,16 @@ typedef struct sink {
     bool print;
     nb_str text;  /* all that was written */
     nb_status status;
+    nb_err *err;
 } sink;
 
 /* Streams the token's bytes; a character may come in parts, and a terminal puts them together. */
 static bool on_token(void *ctx, int32_t id) {
     sink *s = ctx;
     size_t before = s->text.len;
-    if (nb_tokenizer_is_special(s->tok, id))
+    if (nb_tokenizer_is_special(s->tok, id) || (size_t)id >= nb_tokenizer_size(s->tok)) /* a row of a padded table has no text */
         return !nb_cli_stop_asked(NULL);
-    s->status = nb_token_bytes(s->tok, id, false, &s->text, NULL);
+    s->status = nb_token_bytes(s->tok, id, false, &s->text, s->err);
     if (s->status == NB_OK && s->print) {
         fwrite(s->text.data + before, 1, s->text.len - before, stdout);
         fflush(stdout);
@@ -77,13 +79,23 @@ static double rate(size_t tokens, double seconds) {
     return seconds > 0 ? (double)tokens / seconds : 0.0;
 }
 
-/* The text as valid UTF-8, for JSON: what is cut inside a character is dropped by decoding the ids anew. */
+/* As JSON wants it: what is not UTF-8 (also a character cut at the end) becomes U+FFFD. NULL where there is no memory. */
+static json_t *clean_text(const char *bytes, size_t len) {
+    nb_str clean = {0};
+    nb_err err = {0};
+    json_t *text = NULL;
+    if (len == 0)
+        return json_string("");
+    if (nb__utf8_repair(bytes, len, &clean, &err) == NB_OK)
+        text = json_stringn(clean.data, clean.len);
+    nb_str_free(&clean);
+    return text;
+}
+
 static nb_status print_json(const generate_values *v, const sink *s, const nb_generate_result *r, nb_err *err) {
-    json_t *text = json_stringn(s->text.data ? s->text.data : "", s->text.len);
-    for (size_t len = s->text.len; !text && len > 0 && s->text.len - len < 4; len--)
-        text = json_stringn(s->text.data, len - 1);
-    return nb_cli_json(json_pack("{s:i, s:s, s:o, s:I, s:I, s:f, s:f, s:b}", "schema", 1, "prompt", v->prompt, "text",
-                                 text ? text : json_string(""), "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens",
+    json_t *prompt = clean_text(v->prompt, strlen(v->prompt)), *text = clean_text(s->text.data, s->text.len);
+    return nb_cli_json(json_pack("{s:i, s:o, s:o, s:I, s:I, s:f, s:f, s:b}", "schema", 1, "prompt", prompt, "text",
+                                 text, "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens",
                                  (json_int_t)r->tokens, "prompt_tokens_per_second", rate(r->prompt_tokens, r->prompt_seconds),
                                  "tokens_per_second", rate(r->tokens ? r->tokens - 1 : 0, r->decode_seconds), "ended",
                                  (int)r->ended),
@@ -99,15 +111,18 @@ static nb_status write_text(const generate_values *v, const nb_model *model, nb_
     bool fast = go.mode == NB_GEMM_FAST && stream->device->chosen[NB_OP_qgemm_i8];
     go.embeddings = (v->embeddings ? !strcmp(v->embeddings, "q8") : fast) ? NB_EMBEDDINGS_Q8 : NB_EMBEDDINGS_STORED;
     nb_tokenizer *tok = NULL;
-    nb_ids ids = {0};
+    nb_ids ids = {0}, stops = {0};
     nb_generate_result result;
-    sink s = {.print = !v->common.json};
+    sink s = {.print = !v->common.json, .err = err};
     nb_status status;
     NB_GO(nb_model_tokenizer(model, &tok, err));
     NB_GO(nb_tokenize(tok, v->prompt, strlen(v->prompt), true, &ids, err));
     s.tok = tok;
     go.ctx = &s;
-    go.eos = v->ignore_eos ? -1 : nb_tokenizer_eos(tok);
+    if (!v->ignore_eos)
+        NB_GO(nb_model_stops(model, tok, &stops, err));
+    go.stops = stops.data;
+    go.n_stops = stops.len;
     if (ids.len == 0)
         NB_GO(nb_fail_at(err, NB_E_USAGE, NULL, "--prompt", "holds no token"));
     NB_GO(nb_generate(model, stream, ids.data, ids.len, &go, &result, err));
@@ -122,9 +137,12 @@ static nb_status write_text(const generate_values *v, const nb_model *model, nb_
         fprintf(stderr, "prompt %zu tokens, %.1f tokens/s; text %zu tokens, %.1f tokens/s\n", result.prompt_tokens,
                 rate(result.prompt_tokens, result.prompt_seconds), result.tokens,
                 rate(result.tokens ? result.tokens - 1 : 0, result.decode_seconds));
+    if (nb_cli_stop_asked(NULL))
+        status = nb_fail(err, NB_E_INTERRUPTED, "stopped after %zu tokens", result.tokens);
 out:
     nb_str_free(&s.text);
     nb_ids_free(&ids);
+    nb_ids_free(&stops);
     nb_tokenizer_free(tok);
     return status;
 }

@@ -95,13 +95,18 @@ static json_t *settings_json(const nb_scheme_config *c) {
 
 static json_t *tensors_json(const nb_ckpt *ckpt) {
     json_t *list = json_array();
+    int bad = !list;
     for (size_t i = 0; i < nb_ckpt_count(ckpt); i++) {
         const nb_view *v = nb_ckpt_tensor(ckpt, i);
         json_t *dims = json_array();
         for (unsigned d = 0; d < v->ndim; d++)
             json_array_append_new(dims, json_integer((json_int_t)v->dims[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I}", "name", v->name, "dtype", nb_dtype_get(v->dtype)->name,
+        bad |= json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I}", "name", v->name, "dtype", nb_dtype_get(v->dtype)->name,
                                               "shape", dims, "bytes", (json_int_t)v->bytes));
+    }
+    if (bad) {
+        json_decref(list);
+        list = NULL;
     }
     return list;
 }
@@ -119,8 +124,10 @@ static json_t *to_json(const nb_model *model, bool tensors) {
                           (json_int_t)m.weights, "bits_per_weight", 8.0 * (double)m.bytes / (double)m.weights);
     if (o && nb_model_scheme(model))
         json_object_set_new(o, "quantization", settings_json(nb_model_scheme(model)));
-    if (o && tensors)
-        json_object_set_new(o, "tensors", tensors_json(ckpt));
+    if (o && tensors && json_object_set_new(o, "tensors", tensors_json(ckpt)) != 0) {
+        json_decref(o);
+        o = NULL;
+    }
     return o;
 }
 

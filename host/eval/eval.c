@@ -175,7 +175,7 @@ static nb_status check(const job *j, const nb_model *model, const nb_model *refe
         return nb_fail(err, NB_E_INPUT, "the reference has a vocabulary of %zu, the model of %zu",
                        nb_model_hparams(reference)->vocab, vocab);
     if (j->windows == 0)
-        return nb_fail(err, NB_E_INPUT, "the text has %zu tokens, but a window needs %zu", count, window_step(j));
+        return nb_fail_at(err, NB_E_INPUT, NULL, "--seq-len", "a window takes %zu tokens of text, but there are %zu", window_step(j), count);
     return NB_OK;
 }
 
@@ -208,6 +208,8 @@ nb_status nb_eval_run(const nb_model *model, const nb_model *reference, nb_strea
     nb_status status = setup(&j, model, reference, options, err);
     if (status == NB_OK)
         status = run(&j, options, start, err);
+    if (status == NB_OK && (!isfinite(j.nll_sum) || !isfinite(j.kl_sum)))
+        status = nb_fail(err, NB_E_INPUT, "the model's predictions on this text hold NaN or infinity");
     if (status == NB_OK)
         *out = (nb_eval_result){.nll = j.nll_sum / (double)j.done, .perplexity = exp(j.nll_sum / (double)j.done),
                                 .tokens = j.done, .windows = j.windows, .seconds = now() - start,

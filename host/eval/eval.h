@@ -31,12 +31,14 @@ typedef struct nb_eval_result {
 
 /* Non-overlapping windows of seq_len over ids (BOS in front of each window only where bos >= 0), mean over the L-1 targets of
  * each; a last short window is dropped. Runs block by block over all windows of a batch, so that weights are read once a
- * batch. reference may be NULL. Both models must have one vocabulary. */
+ * batch. reference may be NULL. Both models must have one vocabulary. With llama.cpp's protocol BOS stands in the place of each window's
+ * first id, and ids begin with it, as that tool has them. NB_E_INPUT where predictions are NaN or infinite. */
 nb_status nb_eval_run(const nb_model *model, const nb_model *reference, nb_stream *stream, const int32_t *ids, size_t count,
                       int32_t bos, const nb_eval_options *options, nb_eval_result *out, nb_err *err);
 
-/* Writes the logits of ids[count], one sequence from its start, to path: raw little-endian f32 [count, vocab]. */
-nb_status nb_eval_logits(const nb_model *model, nb_stream *stream, const int32_t *ids, size_t count, const char *path,
-                         nb_err *err);
+/* Writes the logits of ids[count], one sequence from its start, to path: raw little-endian f32 [count, vocab]. Of options, mode and
+ * embeddings count. */
+nb_status nb_eval_logits(const nb_model *model, nb_stream *stream, const int32_t *ids, size_t count, const nb_eval_options *options,
+                         const char *path, nb_err *err);
 
 #endif

@@ -16,12 +16,14 @@ typedef struct job {
     float *host;           /* [CHUNK_ROWS, vocab] */
 } job;
 
-static nb_status setup(job *j, nb_err *err) {
+static nb_status setup(job *j, const nb_eval_options *options, nb_err *err) {
     const nb_hparams *hp = nb_model_hparams(j->model);
     size_t floats;
     if (!nb_mul(CHUNK_ROWS, hp->vocab, &floats))
         return nb_fail_memory(err, SIZE_MAX, "logits");
     NB_TRY(nb_forward_new(j->model, j->stream, j->count, &j->forward, err));
+    nb_forward_set_mode(j->forward, options->mode);
+    NB_TRY(nb_forward_set_embeddings(j->forward, options->embeddings, err));
     NB_TRY(nb_alloc_array(j->device, j->count, hp->hidden * sizeof(float), &j->hidden, err));
     NB_TRY(nb_alloc_array(j->device, floats, sizeof(float), &j->logits, err));
     return nb_calloc(floats, sizeof *j->host, "logits", &j->host, err);
@@ -54,12 +56,12 @@ static nb_status write_rows(job *j, nb_out *out, nb_err *err) {
     return NB_OK;
 }
 
-nb_status nb_eval_logits(const nb_model *model, nb_stream *stream, const int32_t *ids, size_t count, const char *path,
-                         nb_err *err) {
+nb_status nb_eval_logits(const nb_model *model, nb_stream *stream, const int32_t *ids, size_t count, const nb_eval_options *options,
+                         const char *path, nb_err *err) {
     job j = {.stream = stream, .device = stream->device, .model = model, .count = count};
     nb_out *out = NULL;
     nb_status status;
-    NB_GO(setup(&j, err));
+    NB_GO(setup(&j, options, err));
     NB_GO(run_blocks(&j, ids, err));
     NB_GO(nb_out_open(path, &out, err));
     NB_GO(write_rows(&j, out, err));

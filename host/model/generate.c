@@ -88,6 +88,13 @@ static nb_status decode_prompt(decoder *d, const int32_t *prompt, size_t count, 
     return NB_OK;
 }
 
+static bool stops_at(const nb_generate_options *o, int32_t id) {
+    for (size_t i = 0; i < o->n_stops; i++)
+        if (o->stops[i] == id)
+            return true;
+    return false;
+}
+
 static nb_status decode(decoder *d, const int32_t *prompt, size_t count, const nb_generate_options *o, size_t most,
                         nb_generate_result *out, nb_err *err) {
     nb_random random = nb_random_seed(o->sampling.seed);
@@ -100,7 +107,7 @@ static nb_status decode(decoder *d, const int32_t *prompt, size_t count, const n
         int32_t id;
         NB_TRY(nb_sample(d->host, d->hp->vocab, &o->sampling, &random, &id, err));
         r.tokens++;
-        r.ended = id == o->eos;
+        r.ended = stops_at(o, id);
         if ((o->token && !o->token(o->ctx, id)) || r.ended || r.tokens == most)
             break;
         NB_TRY(decoder_step(d, &id, 1, count + r.tokens - 1, true, err));

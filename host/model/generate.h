@@ -18,7 +18,8 @@ typedef struct nb_sampling {
 typedef struct nb_generate_options {
     size_t max_tokens;
     nb_sampling sampling;
-    int32_t eos; /* stop at this token; -1: none */
+    const int32_t *stops; /* [n_stops]: stop at any of these tokens */
+    size_t n_stops;
     nb_gemm_mode mode; /* of packed weights */
     nb_embeddings embeddings;
     /* Each new token, not the prompt's; returning false stops without a fault. May be NULL. */
@@ -27,9 +28,9 @@ typedef struct nb_generate_options {
 } nb_generate_options;
 
 typedef struct nb_generate_result {
-    size_t prompt_tokens, tokens; /* tokens: new ones, eos counted */
+    size_t prompt_tokens, tokens; /* tokens: new ones, the stop counted */
     double prompt_seconds, decode_seconds; /* until the first token; for the others */
-    bool ended;                   /* by eos */
+    bool ended;                   /* by a stop */
 } nb_generate_result;
 
 /* Continues prompt[count] (count > 0) by at most max_tokens, or until the model's context is full. */

@@ -20,6 +20,29 @@ nb_status nb_model_tokenizer(const nb_model *model, nb_tokenizer **out, nb_err *
     return status;
 }
 
+static nb_status add_stops(const json_t *settings, nb_ids *out, nb_err *err) {
+    const json_t *v = json_object_get(settings, "eos_token_id"), *one;
+    size_t i;
+    if (json_is_integer(v))
+        return nb_ids_add(out, (int32_t)json_integer_value(v), err);
+    json_array_foreach (v, i, one)
+        if (json_is_integer(one))
+            NB_TRY(nb_ids_add(out, (int32_t)json_integer_value(one), err));
+    return NB_OK;
+}
+
+nb_status nb_model_stops(const nb_model *model, const nb_tokenizer *tok, nb_ids *out, nb_err *err) {
+    const nb_ckpt *ckpt = nb_model_ckpt(model);
+    const nb_vocab *vocab;
+    NB_TRY(nb_ids_add(out, nb_tokenizer_eos(tok), err));
+    if (nb_ckpt_kind_of(ckpt) == NB_CKPT_GGUF) {
+        NB_TRY(nb_ckpt_vocab(ckpt, &vocab, err));
+        return nb_ids_add(out, (int32_t)vocab->eot, err);
+    }
+    NB_TRY(add_stops(nb_ckpt_config(ckpt), out, err));
+    return add_stops(nb_ckpt_generation_config(ckpt), out, err);
+}
+
 static nb_status check_ids(const nb_model *model, const nb_windows *w, const char *path, nb_err *err) {
     size_t vocab = nb_model_hparams(model)->vocab;
     for (size_t i = 0; i < w->samples * w->seq_len; i++)

@@ -121,6 +121,8 @@ nb_status nb_repack_check(const nb_weight_desc *d, const nb_weight_source *s, nb
     bool gguf = s->layout >= NB_LAYOUT_GGUF_Q4_0;
     if (gguf)
         return check_gguf(d, s, err);
+    if ((unsigned)s->scale_type > NB_FLOAT_BF16)
+        return nb_fail(err, NB_E_USAGE, "type of scales %u, expected 0 to %d", (unsigned)s->scale_type, NB_FLOAT_BF16);
     if (d->scale_type != NB_FLOAT_F32 && d->scale_type != s->scale_type)
         return nb_fail(err, NB_E_USAGE, "scales of the source are not exact in the packed type");
     if (d->act_order)
@@ -170,6 +172,16 @@ static void word_codes(const nb_weight_desc *d, const nb_weight_source *s, size_
             codes[r * k + j] = (uint8_t)stream_code(s->codes, row + r, d->n, j, d->bits);
 }
 
+/* Zero point n of a group that begins at word `first`. The first version stores zero - 1, subtracted from whole words (from each field
+ * where there are 3 bits): adding it back likewise is exact also where a zero point of 0 has borrowed from its neighbour. */
+static unsigned gptq_zero(const nb_weight_desc *d, const nb_weight_source *s, size_t first, size_t n) {
+    static const uint32_t ones[9] = {[2] = 0x55555555u, [4] = 0x11111111u, [8] = 0x01010101u};
+    unsigned bits = d->bits, mask = (1u << bits) - 1u, v1 = s->layout == NB_LAYOUT_GPTQ_V1;
+    if (bits == 3)
+        return (stream_code(s->zeros, first, 1, n, bits) + v1) & mask;
+    return (word_at(s->zeros, first + n / (32 / bits)) + v1 * ones[bits]) >> n % (32 / bits) * bits & mask;
+}
+
 static float zero_at(const nb_weight_desc *d, const nb_weight_source *s, size_t n, size_t g) {
     size_t pf = 32 / d->bits, groups = nb_repack_groups(d);
     switch (s->layout) {
@@ -184,8 +196,7 @@ static float zero_at(const nb_weight_desc *d, const nb_weight_source *s, size_t 
         return d->offsets ? float_at(NB_FLOAT_F32, s->zeros, n * groups + g)
                           : (float)((const uint8_t *)s->zeros)[n * groups + g];
     default:
-        return (float)(stream_code(s->zeros, g * stream_words(d->n, d->bits), 1, n, d->bits) +
-                       (s->layout == NB_LAYOUT_GPTQ_V1 ? 1u : 0u));
+        return (float)gptq_zero(d, s, g * stream_words(d->n, d->bits), n);
     }
 }
 

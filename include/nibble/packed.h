@@ -36,7 +36,8 @@ typedef enum nb_weight_layout {
     /* codes u8 [n,k]; scales [n,groups]; zeros u8 [n,groups], or f32 [n,groups] with `offsets`; with act_order g_idx i32 [k]. */
     NB_LAYOUT_CANONICAL = 0,
     /* qweight i32 [words(k), n], qzeros i32 [groups, words(n)], scales [groups, n], g_idx i32 [k]; words(x) = ceil(x*bits/32), for
-     * 3 bits 3*ceil(x/32). The first version stores zero - 1 (`checkpoint_format` "gptq"), the second zero ("gptq_v2"). */
+     * 3 bits 3*ceil(x/32). The first version stores zero - 1 (`checkpoint_format` "gptq"; subtracted from
+     * whole words, for 3 bits from each field), the second zero ("gptq_v2"). */
     NB_LAYOUT_GPTQ_V1 = 1,
     NB_LAYOUT_GPTQ_V2 = 2,
     /* AWQ GEMM, 4 bits: qweight i32 [k, n/8], qzeros i32 [groups, n/8], scales [groups, n]; n is a multiple of 8. */

@@ -47,13 +47,18 @@ static void fill_entries(const struct nb_column_order_args *a, entry *e) {
     }
 }
 
-nb_status nb__cpu_column_order_plain(nb_pool *pool, const struct nb_column_order_args *a, nb_err *err) {
+typedef struct run {
+    const struct nb_column_order_args *args;
+    nb_pool *pool;
     size_t bytes;
-    if (!nb_mul(a->k, sizeof(entry), &bytes))
-        return nb_fail_memory(err, SIZE_MAX, "a column order");
-    NB_TRY(nb_pool_reserve(pool, bytes, err));
-    entry *e = nb_pool_scratch(pool, 0, bytes);
+} run;
+
+static void order_task(void *arg, size_t task, unsigned worker) {
+    const run *r = arg;
+    const struct nb_column_order_args *a = r->args;
+    entry *e = nb_pool_scratch(r->pool, worker, r->bytes);
     uint32_t *perm = nb_host(a->perm), *group_of = nb_host(a->group_of), *g_idx = nb_host(a->g_idx);
+    (void)task;
     fill_entries(a, e);
     qsort(e, a->k, sizeof *e, compare);
     for (size_t p = 0; p < a->k; p++) {
@@ -62,5 +67,14 @@ nb_status nb__cpu_column_order_plain(nb_pool *pool, const struct nb_column_order
         if (g_idx)
             g_idx[perm[p]] = group_of[p];
     }
+}
+
+nb_status nb__cpu_column_order_plain(nb_pool *pool, const struct nb_column_order_args *a, nb_err *err) {
+    size_t bytes;
+    if (!nb_mul(a->k, sizeof(entry), &bytes))
+        return nb_fail_memory(err, SIZE_MAX, "a column order");
+    NB_TRY(nb_pool_reserve(pool, bytes, err));
+    run r = {.args = a, .pool = pool, .bytes = bytes};
+    nb_pool_run(pool, 1, order_task, &r); /* scratch is a task's */
     return NB_OK;
 }

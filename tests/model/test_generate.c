@@ -102,7 +102,7 @@ static void greedy_equals_golden(const char *path, const char *file) {
         if (!ids)
             break;
         taken t = {.stop_at = 99};
-        nb_generate_options o = {.max_tokens = 32, .eos = -1, .token = take, .ctx = &t};
+        nb_generate_options o = {.max_tokens = 32, .token = take, .ctx = &t};
         nb_generate_result r;
         nb_err err = {0};
         cr_assert_eq(nb_generate(model, m.stream, ids->data, ids->dims[0], &o, &r, &err), NB_OK, "%s", err.text);
@@ -136,18 +136,20 @@ Test(generate, stops_at_eos_at_the_context_and_on_request) {
     machine m = machine_open(1);
     nb_model *model = model_open(golden_path("models/llama-tied-f16"));
     taken t = {.stop_at = 99};
-    nb_generate_options o = {.max_tokens = 20, .eos = -1, .token = take, .ctx = &t};
+    nb_generate_options o = {.max_tokens = 20, .token = take, .ctx = &t};
     nb_generate_result r;
     cr_assert_eq(nb_generate(model, m.stream, prompt, 4, &o, &r, NULL), NB_OK);
     cr_assert(r.tokens == 20 && !r.ended);
     size_t first = 0;
     while (t.ids[first] != t.ids[6])
         first++;
-    o.eos = t.ids[6];
+    int32_t stops[] = {t.ids[6], -1};
+    o.stops = stops;
+    o.n_stops = 2;
     t.count = 0;
     cr_assert_eq(nb_generate(model, m.stream, prompt, 4, &o, &r, NULL), NB_OK);
     cr_assert(r.ended && r.tokens == first + 1);
-    o.eos = -1;
+    o.n_stops = 0;
     t = (taken){.stop_at = 3};
     cr_assert_eq(nb_generate(model, m.stream, prompt, 4, &o, &r, NULL), NB_OK);
     cr_assert(r.tokens == 3 && !r.ended);
@@ -162,7 +164,7 @@ Test(generate, seeds) {
     nb_model *model = model_open(golden_path("models/llama-tied-f16"));
     taken t[3] = {{.stop_at = 99}, {.stop_at = 99}, {.stop_at = 99}};
     for (size_t i = 0; i < 3; i++) {
-        nb_generate_options o = {.max_tokens = 32, .eos = -1, .token = take, .ctx = &t[i],
+        nb_generate_options o = {.max_tokens = 32, .token = take, .ctx = &t[i],
                                  .sampling = {.temperature = 1, .top_p = 1, .seed = i / 2}};
         nb_generate_result r;
         cr_assert_eq(nb_generate(model, m.stream, prompt, 4, &o, &r, NULL), NB_OK);
@@ -212,7 +214,7 @@ Test(batch, a_sequence_is_what_it_is_alone) {
     cr_assert_eq(nb_generate_batch(model, m.stream, &o, batch, NULL), NB_OK);
     taken t = {.stop_at = 99};
     int32_t bos = 1;
-    nb_generate_options g = {.max_tokens = LEN - 1, .eos = -1, .token = take, .ctx = &t};
+    nb_generate_options g = {.max_tokens = LEN - 1, .token = take, .ctx = &t};
     nb_generate_result r;
     cr_assert_eq(nb_generate(model, m.stream, &bos, 1, &g, &r, NULL), NB_OK);
     for (size_t i = 0; i < 5; i++) {

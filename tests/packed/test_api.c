@@ -277,6 +277,30 @@ Test(api, every_layout_packs_and_unpacks_exactly) {
     nb_ctx_close(ctx);
 }
 
+/* Zero points as the first version stores them: whole words less 1 in each field, so that a 0 borrows from its neighbour. */
+Test(api, zero_points_of_the_first_version) {
+    static const uint8_t zeros[8] = {0, 5, 3, 7, 8, 0, 15, 2};
+    nb_ctx *ctx = open_ctx(1);
+    uint32_t codes[2 * 8] = {0}, word = (uint32_t)-0x11111111;
+    uint16_t ones[8];
+    uint8_t got[8];
+    void *packed = aligned_alloc(64, 4096);
+    for (unsigned i = 0; i < 8; i++) {
+        word += (uint32_t)zeros[i] << 4 * i;
+        ones[i] = 0x3c00;
+    }
+    nb_weight_desc d = {.n = 8, .k = 16, .bits = 4, .group_size = 16, .scale_type = NB_FLOAT_F16};
+    nb_weight_source s = {.layout = NB_LAYOUT_GPTQ_V1, .scale_type = NB_FLOAT_F16, .codes = codes, .codes_bytes = sizeof codes,
+                          .scales = ones, .scales_bytes = sizeof ones, .zeros = &word, .zeros_bytes = sizeof word};
+    cr_assert_eq(nb_weight_pack(ctx, &d, &s, packed, 4096, NULL, 0, NULL), NB_OK);
+    cr_assert_eq(nb_weight_unpack(ctx, &d, packed, 4096, NULL, NULL, got, NULL, NULL), NB_OK);
+    cr_assert_arr_eq(got, zeros, 8);
+    s.scale_type = (nb_float_type)7;
+    cr_assert_eq(nb_weight_pack(ctx, &d, &s, packed, 4096, NULL, 0, NULL), NB_E_USAGE);
+    free(packed);
+    nb_ctx_close(ctx);
+}
+
 /* Words known from the formats: 8 codes 0..7 of GPTQ and compressed-tensors, and of AWQ. */
 Test(api, golden_words) {
     nb_ctx *ctx = open_ctx(1);
