@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host/base/alloc.h"
@@ -310,6 +312,11 @@ bool nb_path_same(const char *a, const char *b) {
     return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
+bool nb_path_is_link(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 bool nb_path_holds(const char *dir, const char *path) {
     char at[PATH_MAX];
     if (!realpath(path, at))
@@ -361,6 +368,33 @@ void nb_names_free(char **names, size_t count) {
     for (size_t i = 0; i < count; i++)
         nb_free(names[i]);
     nb_free(names);
+}
+
+nb_status nb_dir_lock(const char *path, int *out, nb_err *err) {
+    struct stat held, there;
+    NB_TRY(nb_dir_make(path, err));
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_write(err, path, "cannot open");
+    bool busy = true;
+    for (int tries = 0; busy && tries < 20; tries++) { /* a process that was killed just now lets go within a second */
+        if (tries > 0)
+            nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        busy = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    }
+    /* or its holder has removed it just now */
+    busy = busy || fstat(fd, &held) != 0 || stat(path, &there) != 0 || held.st_dev != there.st_dev || held.st_ino != there.st_ino;
+    if (busy) {
+        close(fd);
+        return nb_fail_at(err, NB_E_FAILED, path, NULL, "is in use by another run");
+    }
+    *out = fd;
+    return NB_OK;
+}
+
+void nb_lock_release(int lock) {
+    if (lock >= 0)
+        close(lock);
 }
 
 nb_status nb_dir_list(const char *path, char ***out_names, size_t *out_count, nb_err *err) {

@@ -48,12 +48,17 @@ bool nb_path_exists(const char *path);
 bool nb_path_is_dir(const char *path);
 /* Do both names stand for the same file (device and inode)? False where one does not exist. */
 bool nb_path_same(const char *a, const char *b);
+bool nb_path_is_link(const char *path);
 /* Is `dir` what `path` names, or a folder above it? Links are followed; false where either is missing. */
 bool nb_path_holds(const char *dir, const char *path);
 void nb_path_trim(char *path); /* cuts slashes off the end */
 nb_status nb_path_join(const char *dir, const char *name, char **out, nb_err *err);
 /* The part after the last '/'. Points into path. */
 const char *nb_path_base(const char *path);
+/* Makes a folder (one that is there is fine) and holds it for this process until *out is closed with nb_lock_release: NB_E_FAILED where
+ * another process holds it. Where the file system knows no locks nothing is held. */
+nb_status nb_dir_lock(const char *path, int *out, nb_err *err);
+void nb_lock_release(int lock); /* negative: nothing */
 nb_status nb_dir_make(const char *path, nb_err *err); /* parents must exist; an existing folder is fine */
 /* Removes a folder and the files and folders in it; a missing one is fine. Links are removed, not followed. */
 nb_status nb_dir_remove(const char *path, nb_err *err);

@@ -8,6 +8,8 @@
 #include "host/backend/backend.h"
 #include "host/base/alloc.h"
 #include "host/base/json.h"
+#include "host/base/str.h"
+#include "host/tokenizer/utf8.h"
 
 const nb_cmd *const nb_cmds[] = {
     &nb_cmd_quantize, &nb_cmd_eval, &nb_cmd_generate, &nb_cmd_inspect, &nb_cmd_devices, &nb_cmd_verify, &nb_cmd_bench, &nb_cmd_tune, NULL,
@@ -50,6 +52,18 @@ nb_status nb_cli_flush(nb_err *err) {
     return NB_OK;
 }
 
+json_t *nb_cli_text(const char *bytes, size_t len) {
+    nb_str clean = {0};
+    nb_err err = {0};
+    json_t *text = NULL;
+    if (len == 0)
+        return json_string("");
+    if (nb__utf8_repair(bytes, len, &clean, &err) == NB_OK)
+        text = json_stringn(clean.data, clean.len);
+    nb_str_free(&clean);
+    return text;
+}
+
 nb_status nb_cli_json(json_t *object, nb_err *err) {
     if (!object)
         return nb_fail_memory(err, 0, "JSON output");
@@ -65,9 +79,12 @@ nb_status nb_cli_json(json_t *object, nb_err *err) {
 static volatile sig_atomic_t stops;
 
 static void on_signal(int sig) {
+    static const char told[] = "\nnibble: stopping when what is in work is done; again to stop at once\n";
     (void)sig;
     if (++stops > 1)
         _exit(130);
+    if (write(STDERR_FILENO, told, sizeof told - 1) < 0)
+        return; /* nobody reads it */
 }
 
 void nb_cli_catch_signals(void) {

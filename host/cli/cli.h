@@ -24,6 +24,8 @@ void nb_cli_parse(const nb_cmd *cmd, int argc, char **argv, void *values, const 
 nb_status nb_cli_json(json_t *object, nb_err *err);
 /* Flushes standard output; NB_E_FAILED where what was printed did not arrive. */
 nb_status nb_cli_flush(nb_err *err);
+/* A JSON string of any bytes: what is not UTF-8 (also a character cut at the end) becomes U+FFFD. NULL where there is no memory. */
+json_t *nb_cli_text(const char *bytes, size_t len);
 
 /* Where programs of the OpenCL backend are kept: nibble/ in $XDG_CACHE_HOME or ~/.cache (XDG base directory specification).
  * NULL where neither is an absolute path. Static storage. */

@@ -76,7 +76,7 @@ static nb_status read_ids(const nb_model *model, const eval_values *v, const nb_
         nb_logf(log, NB_LOG_WARN, "%s: %zu places are not UTF-8 and were read as U+FFFD", v->text, replaced);
     if (v->max_tokens && (size_t)v->max_tokens < ids->len)
         ids->len = (size_t)v->max_tokens;
-    if (v->max_tokens && v->max_tokens + 1 < v->seq_len)
+    if (v->max_tokens && v->max_tokens < v->seq_len - (*bos >= 0 && !strcmp(v->protocol, "hf")))
         status = nb_fail_at(err, NB_E_USAGE, NULL, "--max-tokens", "is %lld, less than one window (--seq-len) of %lld",
                             (long long)v->max_tokens, (long long)v->seq_len);
 out:
@@ -86,14 +86,14 @@ out:
 
 /* The first window, as nb_eval_run makes it: BOS in front of the text, or in the place of its first token. */
 static nb_status write_logits(const nb_model *model, nb_stream *stream, const eval_values *v, const nb_eval_options *eo, const nb_ids *ids,
-                              int32_t bos, json_t **out, nb_err *err) {
+                              int32_t bos, nb_out *file, json_t **out, nb_err *err) {
     size_t front = bos >= 0 && !strcmp(v->protocol, "hf"), count = nb_min((size_t)v->seq_len, ids->len + front);
     int32_t *window;
     NB_TRY(nb_calloc(count, sizeof *window, "a window", &window, err));
     memcpy(window + front, ids->data, (count - front) * sizeof *window);
     if (bos >= 0)
         window[0] = bos;
-    nb_status status = nb_eval_logits(model, stream, window, count, eo, v->logits, err);
+    nb_status status = nb_eval_logits(model, stream, window, count, eo, file, err);
     json_t *list = json_array();
     int bad = !list;
     for (size_t i = 0; i < count; i++)
@@ -153,13 +153,20 @@ static nb_status settle_window(eval_values *v, const nb_model *model, const nb_m
                : nb_fail_at(err, NB_E_USAGE, NULL, "--seq-len", "is %lld, the model's context %zu", (long long)v->seq_len, context);
 }
 
-/* The file of logits must not be one that is read. */
+/* Neither the file of logits nor the one that it is written as at first may be one that is read, or stand in a folder that is. */
 static nb_status check_logits(const eval_values *v, const char *model, nb_err *err) {
     const char *inputs[] = {v->text, model, v->reference};
-    for (int i = 0; v->logits && i < 3; i++)
-        if (inputs[i] && nb_path_holds(inputs[i], v->logits))
-            return nb_fail_at(err, NB_E_USAGE, v->logits, "--logits", "would replace a file of the input %s", inputs[i]);
-    return NB_OK;
+    nb_str partial = {0}, folder = {0};
+    nb_status status;
+    NB_GO(nb_str_addf(&partial, err, "%s.partial", v->logits));
+    NB_GO(nb_str_addf(&folder, err, "%.*s.", (int)(nb_path_base(v->logits) - v->logits), v->logits));
+    for (int i = 0; i < 3 && status == NB_OK; i++)
+        if (inputs[i] && (nb_path_holds(inputs[i], v->logits) || nb_path_holds(inputs[i], partial.data) || nb_path_holds(inputs[i], folder.data)))
+            status = nb_fail_at(err, NB_E_USAGE, v->logits, "--logits", "would replace or join files of the input %s", inputs[i]);
+out:
+    nb_str_free(&partial);
+    nb_str_free(&folder);
+    return status;
 }
 
 static nb_status execute(const eval_values *given, const char *path, nb_err *err) {
@@ -171,6 +178,7 @@ static nb_status execute(const eval_values *given, const char *path, nb_err *err
                           .mode = strcmp(v->mode, "fast") ? NB_GEMM_EXACT : NB_GEMM_FAST,
                           .embeddings = strcmp(v->embeddings, "q8") ? NB_EMBEDDINGS_STORED : NB_EMBEDDINGS_Q8,
                           .progress = on_progress,
+                          .stop = nb_cli_stop_asked,
                           .ctx = &progress};
     nb_model *model = NULL, *reference = NULL;
     nb_device *device = NULL;
@@ -178,6 +186,7 @@ static nb_status execute(const eval_values *given, const char *path, nb_err *err
     nb_ids ids = {0};
     nb_eval_result result;
     json_t *logits_ids = NULL;
+    nb_out *logits = NULL;
     int32_t bos = -1;
     nb_status status;
     if (!v->text)
@@ -185,19 +194,27 @@ static nb_status execute(const eval_values *given, const char *path, nb_err *err
     NB_GO(nb_model_open(path, &model, err));
     if (v->reference)
         NB_GO(nb_model_open(v->reference, &reference, err));
-    NB_GO(check_logits(v, path, err));
+    if (v->logits)
+        NB_GO(check_logits(v, path, err));
     NB_GO(settle_window(v, model, reference, err));
     eo.seq_len = (size_t)v->seq_len;
     NB_GO(read_ids(model, v, &d.log, &ids, &bos, err));
     NB_GO(nb_device_open(v->device, &d, &device, err));
     NB_GO(nb_stream_new(device, &stream, err));
+    if (v->logits)
+        NB_GO(nb_out_open(v->logits, &logits, err));
     NB_GO(nb_eval_run(model, reference, stream, ids.data, ids.len, bos, &eo, &result, err));
     nb_progress_end(&progress);
-    if (v->logits)
-        NB_GO(write_logits(model, stream, v, &eo, &ids, bos, &logits_ids, err));
+    if (logits) {
+        NB_GO(write_logits(model, stream, v, &eo, &ids, bos, logits, &logits_ids, err));
+        status = nb_out_commit(logits, err);
+        logits = NULL;
+        NB_GO(status);
+    }
     NB_GO(print_result(v, &result, logits_ids, err));
 out:
     nb_progress_end(&progress);
+    nb_out_abort(logits);
     json_decref(logits_ids);
     nb_ids_free(&ids);
     nb_stream_free(stream);

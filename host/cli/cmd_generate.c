@@ -7,7 +7,6 @@
 #include "host/cli/progress.h"
 #include "host/model/generate.h"
 #include "host/run/calibration.h"
-#include "host/tokenizer/utf8.h"
 
 typedef struct generate_values {
     nb_common common;
@@ -79,21 +78,8 @@ static double rate(size_t tokens, double seconds) {
     return seconds > 0 ? (double)tokens / seconds : 0.0;
 }
 
-/* As JSON wants it: what is not UTF-8 (also a character cut at the end) becomes U+FFFD. NULL where there is no memory. */
-static json_t *clean_text(const char *bytes, size_t len) {
-    nb_str clean = {0};
-    nb_err err = {0};
-    json_t *text = NULL;
-    if (len == 0)
-        return json_string("");
-    if (nb__utf8_repair(bytes, len, &clean, &err) == NB_OK)
-        text = json_stringn(clean.data, clean.len);
-    nb_str_free(&clean);
-    return text;
-}
-
 static nb_status print_json(const generate_values *v, const sink *s, const nb_generate_result *r, nb_err *err) {
-    json_t *prompt = clean_text(v->prompt, strlen(v->prompt)), *text = clean_text(s->text.data, s->text.len);
+    json_t *prompt = nb_cli_text(v->prompt, strlen(v->prompt)), *text = nb_cli_text(s->text.data, s->text.len);
     return nb_cli_json(json_pack("{s:i, s:o, s:o, s:I, s:I, s:f, s:f, s:b}", "schema", 1, "prompt", prompt, "text",
                                  text, "prompt_tokens", (json_int_t)r->prompt_tokens, "tokens",
                                  (json_int_t)r->tokens, "prompt_tokens_per_second", rate(r->prompt_tokens, r->prompt_seconds),

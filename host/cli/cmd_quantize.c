@@ -124,6 +124,8 @@ static nb_status to_options(const quantize_values *v, const char *model, const c
     if (v->budget > 0 && !best)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--budget", "is for --method best, which chooses by it");
     const char *chosen = v->descent > 0 ? "--descent" : v->two_sided ? "--two-sided" : v->asym_calib >= 0 ? "--asym-calib" : NULL;
+    if (v->gradient_memory > 0 && !v->two_sided && !best)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--gradient-memory", "belongs to --two-sided");
     if (chosen && best)
         return nb_fail_at(err, NB_E_USAGE, NULL, chosen, "is chosen by --method best; leave it out, or say --method gptq");
     if (strcmp(v->group_size, "auto") != 0) {
@@ -192,10 +194,21 @@ static void print_plan(const nb_plan *plan, double flops_rate) {
 
 static nb_status dry_run(const quantize_values *v, const nb_plan *plan, nb_err *err) {
     nb_machine machine;
-    if (v->common.json)
-        return nb_cli_json(plan_json(plan), err);
+    if (plan->needs_data && strcmp(v->calib, "self") != 0)
+        NB_TRY(nb_file_readable(v->calib, err));
     NB_TRY(nb_measure_machine(v->device, (unsigned)v->threads, &machine, err));
+    if (v->common.json) {
+        json_t *o = plan_json(plan);
+        if (o && (json_object_set_new(o, "flop_per_second", json_real(machine.flops)) != 0 ||
+                  json_object_set_new(o, "seconds", json_real(plan->flop / machine.flops)) != 0)) {
+            json_decref(o);
+            o = NULL;
+        }
+        return nb_cli_json(o, err);
+    }
     print_plan(plan, machine.flops);
+    if (machine.memory && plan->peak_memory > machine.memory)
+        printf("this is more memory than there is (%.1f GB): fewer --samples or a shorter --seq-len take less\n", 1e-9 * (double)machine.memory);
     return nb_cli_flush(err);
 }
 
@@ -228,7 +241,7 @@ static void on_progress(void *ctx, const nb_run_progress *r) {
 }
 
 static json_t *result_json(const nb_run_options *o, const nb_plan *plan, const nb_run_result *r) {
-    return json_pack("{s:i, s:s, s:s, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:I, s:O}", "schema", 1, "output", o->out,
+    return json_pack("{s:i, s:o, s:s, s:f, s:{s:f, s:f, s:f, s:f, s:f}, s:I, s:I, s:f, s:I, s:I, s:I, s:O}", "schema", 1, "output", nb_cli_text(o->out, strlen(o->out)),
                      "device", r->device, "seconds", r->seconds, "split", "forward", r->forward_seconds, "statistics",
                      r->statistics_seconds, "solve", r->solve_seconds, "write", r->write_seconds, "other", r->other_seconds, "file_bytes",
                      (json_int_t)r->file_bytes, "matrix_bytes", (json_int_t)plan->packed_bytes, "bits_per_weight",

@@ -311,7 +311,7 @@ static void bash_completions(const nb_cmd *const *cmds, size_t count, FILE *out)
     fprintf(out, "    esac\n    [ $COMP_CWORD = 1 ] && words='");
     for (size_t c = 0; c < count; c++)
         fprintf(out, "%s ", cmds[c]->name);
-    fprintf(out, "'\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _nibble nibble\n");
+    fprintf(out, "'\n    [[ $COMP_CWORD = 1 || $cur = -* ]] || words=\n    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _nibble nibble\n");
 }
 
 static void zsh_completions(const nb_cmd *const *cmds, size_t count, FILE *out) {

@@ -31,6 +31,7 @@ typedef struct job {
     const int32_t *ids;
     int32_t bos;
     bool bos_replaces;
+    const nb_eval_options *options;
     int32_t *tokens; /* [batch, seq_len] */
     nb_mem targets, nll, kl, agree; /* [logit_rows] */
     double *h_nll, *h_kl;
@@ -67,6 +68,8 @@ static nb_status run_blocks(job *j, side *s, size_t count, nb_err *err) {
     NB_TRY(nb_forward_embed(s->forward, j->tokens, count * j->seq_len, s->hidden, err));
     for (size_t layer = 0; layer < hp->layers; layer++) {
         nb_block block;
+        if (j->options->stop && j->options->stop(j->options->ctx))
+            return nb_fail(err, NB_E_INTERRUPTED, "stopped before all windows were through");
         NB_TRY(nb_block_load_joined(s->model, j->stream, layer, &block, err));
         nb_status status = NB_OK;
         for (size_t w = 0; w < count && status == NB_OK; w += chunk)
@@ -192,7 +195,7 @@ static nb_status run(job *j, const nb_eval_options *options, double start, nb_er
 nb_status nb_eval_run(const nb_model *model, const nb_model *reference, nb_stream *stream, const int32_t *ids, size_t count,
                       int32_t bos, const nb_eval_options *options, nb_eval_result *out, nb_err *err) {
     double start = now();
-    job j = {.stream = stream, .device = stream->device, .ids = ids, .bos = bos, .seq_len = options->seq_len};
+    job j = {.stream = stream, .device = stream->device, .ids = ids, .bos = bos, .seq_len = options->seq_len, .options = options};
     if (j.seq_len < 4)
         return nb_fail(err, NB_E_USAGE, "windows of %zu tokens, expected at least 4", j.seq_len);
     if (options->max_tokens)

@@ -2,6 +2,7 @@
 #ifndef NB_EVAL_H
 #define NB_EVAL_H
 
+#include "host/base/file.h"
 #include "host/base/log.h"
 #include "host/model/forward.h"
 #include "host/tokenizer/tokenizer.h"
@@ -16,6 +17,7 @@ typedef struct nb_eval_options {
     nb_embeddings embeddings;
     /* Called after each batch of windows; may be NULL. Returning false stops with NB_E_INTERRUPTED. */
     bool (*progress)(void *ctx, size_t done, size_t total, double seconds);
+    bool (*stop)(void *ctx); /* asked between blocks; true stops likewise. May be NULL */
     void *ctx;
 } nb_eval_options;
 
@@ -36,9 +38,9 @@ typedef struct nb_eval_result {
 nb_status nb_eval_run(const nb_model *model, const nb_model *reference, nb_stream *stream, const int32_t *ids, size_t count,
                       int32_t bos, const nb_eval_options *options, nb_eval_result *out, nb_err *err);
 
-/* Writes the logits of ids[count], one sequence from its start, to path: raw little-endian f32 [count, vocab]. Of options, mode and
+/* Writes the logits of ids[count], one sequence from its start, to out: raw little-endian f32 [count, vocab]. Of options, mode and
  * embeddings count. */
 nb_status nb_eval_logits(const nb_model *model, nb_stream *stream, const int32_t *ids, size_t count, const nb_eval_options *options,
-                         const char *path, nb_err *err);
+                         nb_out *out, nb_err *err);
 
 #endif

@@ -57,18 +57,13 @@ static nb_status write_rows(job *j, nb_out *out, nb_err *err) {
 }
 
 nb_status nb_eval_logits(const nb_model *model, nb_stream *stream, const int32_t *ids, size_t count, const nb_eval_options *options,
-                         const char *path, nb_err *err) {
+                         nb_out *out, nb_err *err) {
     job j = {.stream = stream, .device = stream->device, .model = model, .count = count};
-    nb_out *out = NULL;
     nb_status status;
     NB_GO(setup(&j, options, err));
     NB_GO(run_blocks(&j, ids, err));
-    NB_GO(nb_out_open(path, &out, err));
     NB_GO(write_rows(&j, out, err));
-    status = nb_out_commit(out, err);
-    out = NULL;
 out:
-    nb_out_abort(out);
     nb_free(j.host);
     nb_release(j.device, &j.logits);
     nb_release(j.device, &j.hidden);

@@ -46,6 +46,7 @@ typedef struct nb_run {
     nb_mem exact_hidden, exact_work; /* of the original model, where the calibration is asymmetric or rounding is learned */
     nb_mem block_input;              /* learned rounding: hidden before the block in work */
     nb_journal journal;
+    int lock;      /* on the work folder, or -1 */
     bool replaces; /* what stood at the output's place when the run began, or with --force what does */
     double started, tuning_since;
     /* of the block in work */

@@ -201,7 +201,7 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
     if (resume && nb_path_exists(j.path))
         NB_GO(load(&j, fingerprint, device, allow_device_change, &fresh, err));
     if (fresh) {
-        NB_GO(nb_journal_remove(dir, err));
+        NB_GO(nb_journal_clear(dir, err));
         NB_GO(nb_dir_make(dir, err));
         NB_GO(write_head(&j, fingerprint, device, recipe, err));
     }
@@ -226,7 +226,7 @@ bool nb_journal_owns(const char *dir) {
     size_t count, known = 0;
     if (!nb_path_exists(dir))
         return true;
-    if (!nb_path_is_dir(dir) || nb_dir_list(dir, &names, &count, &err) != NB_OK)
+    if (nb_path_is_link(dir) || !nb_path_is_dir(dir) || nb_dir_list(dir, &names, &count, &err) != NB_OK)
         return false;
     bool journal = false;
     for (size_t i = 0; i < count; i++) {
@@ -237,25 +237,38 @@ bool nb_journal_owns(const char *dir) {
     return known == count && (count == 0 || journal);
 }
 
-nb_status nb_journal_remove(const char *dir, nb_err *err) {
+nb_status nb_journal_blocks(const char *dir, size_t *out, nb_err *err) {
+    static const char block[] = "{\"block\":";
+    char *path, *text = NULL;
+    *out = 0;
+    NB_TRY(nb_path_join(dir, "journal.jsonl", &path, err));
+    nb_status status = nb_path_exists(path) ? nb_file_read(path, MAX_JOURNAL, &text, NULL, err) : NB_OK;
+    for (const char *at = text, *end; at && (end = strchr(at, '\n')); at = end + 1)
+        *out += nb_starts_with(at, block);
+    nb_free(text);
+    nb_free(path);
+    return status;
+}
+
+nb_status nb_journal_clear(const char *dir, nb_err *err) {
     char **names;
     size_t count;
     if (!nb_path_exists(dir))
         return NB_OK;
     NB_TRY(nb_dir_list(dir, &names, &count, err));
     nb_status status = NB_OK;
-    for (size_t i = 0; i < count && status == NB_OK; i++) {
+    for (size_t i = 0; i < 2 * count && status == NB_OK; i++) { /* the others, then what is the journal's */
         char *path;
-        if (nb_starts_with(names[i], "journal.jsonl"))
+        if (nb_starts_with(names[i % count], "journal.jsonl") != (i >= count))
             continue;
-        status = nb_path_join(dir, names[i], &path, err);
+        status = nb_path_join(dir, names[i % count], &path, err);
         if (status == NB_OK) {
             status = nb_dir_remove(path, err);
             nb_free(path);
         }
     }
     nb_names_free(names, count);
-    return status == NB_OK ? nb_dir_remove(dir, err) : status;
+    return status;
 }
 
 nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err) {

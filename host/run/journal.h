@@ -29,10 +29,12 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
                           bool allow_device_change, nb_journal *out, nb_err *err);
 /* The recipe in the head of the journal in dir, cut to cap; "" where there is no journal, no recipe, or no head that can be read. */
 nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err);
-/* Is `dir` missing, empty, or a folder with a journal and nothing in it but what a run puts there? */
+/* Is `dir` missing, empty, or a folder (no link to one) with a journal and nothing in it but what a run puts there? */
 bool nb_journal_owns(const char *dir);
-/* Removes such a folder; the journal goes last, so that what is left by a run stopped here is still known for what it is. */
-nb_status nb_journal_remove(const char *dir, nb_err *err);
+/* How many finished blocks the journal in dir tells of; 0 where there is none. */
+nb_status nb_journal_blocks(const char *dir, size_t *out, nb_err *err);
+/* Empties such a folder; the journal goes last, so that what is left by a run stopped here is still known for what it is. */
+nb_status nb_journal_clear(const char *dir, nb_err *err);
 /* Records that block `done` is finished: its part file's hash, and its report (a new reference is taken). */
 nb_status nb_journal_block(nb_journal *j, json_t *report, nb_err *err);
 /* Path of the part file of a block: DIR/part-00012.safetensors, or when the model is tuned its new one. Free with nb_free. */

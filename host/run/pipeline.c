@@ -247,7 +247,7 @@ static void tell_kept(const nb_run *r, nb_status status) {
 
 nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
                           const nb_run_hooks *hooks, nb_run_result *out, nb_err *err) {
-    nb_run r = {.model = model, .plan = plan, .options = options, .hooks = hooks, .result = out, .started = nb__run_now()};
+    nb_run r = {.model = model, .plan = plan, .options = options, .hooks = hooks, .result = out, .started = nb__run_now(), .lock = -1};
     nb_str work = {0};
     nb_status status;
     *out = (nb_run_result){0};
@@ -260,6 +260,9 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
 out:
     tell_kept(&r, status);
     nb__run_prefetch_stop(&r);
+    if (r.lock >= 0)
+        nb_dir_remove_empty(work.data); /* where nothing was begun */
+    nb_lock_release(r.lock);
     nb_str_free(&work);
     nb__run_forget_block(&r);
     nb_forward_free(r.forward);

@@ -22,6 +22,26 @@ static nb_status check_parent(const char *path, nb_err *err) {
     return status;
 }
 
+/* Files of a model's folder may be links to files elsewhere. */
+static nb_status check_links(const nb_run_options *o, const char *place, nb_err *err) {
+    char **names, *path;
+    size_t count;
+    bool held = false;
+    if (!nb_path_is_dir(o->model))
+        return NB_OK;
+    NB_TRY(nb_dir_list(o->model, &names, &count, err));
+    nb_status status = NB_OK;
+    for (size_t i = 0; i < count && !held && status == NB_OK; i++) {
+        status = nb_path_join(o->model, names[i], &path, err);
+        if (status == NB_OK) {
+            held = nb_path_holds(place, path);
+            nb_free(path);
+        }
+    }
+    nb_names_free(names, count);
+    return held ? nb_fail_at(err, NB_E_USAGE, place, "--output", "holds files of the input model, which would be lost; choose another name") : status;
+}
+
 static nb_status check_inputs(const nb_run_options *o, const char *place, nb_err *err) {
     if (nb_path_same(place, o->model))
         return nb_fail_at(err, NB_E_USAGE, place, "--output", "is the input model itself");
@@ -29,7 +49,7 @@ static nb_status check_inputs(const nb_run_options *o, const char *place, nb_err
         return nb_fail_at(err, NB_E_USAGE, place, "--output", "holds the input model, which would be lost; choose another name");
     if (o->calib && strcmp(o->calib, "self") != 0 && nb_path_holds(place, o->calib))
         return nb_fail_at(err, NB_E_USAGE, place, "--output", "holds the calibration text, which would be lost; choose another name");
-    return NB_OK;
+    return check_links(o, place, err);
 }
 
 /* A folder with config.json and weights in it, or with nothing. */
@@ -86,6 +106,17 @@ static nb_status is_placed(const char *work, bool *yes, nb_err *err) {
     return NB_OK;
 }
 
+/* Finished blocks are hours of work: they are dropped where the user says so. */
+static nb_status check_begun(const nb_run_options *o, const char *work, nb_err *err) {
+    size_t blocks;
+    if (o->resume || o->force)
+        return NB_OK;
+    NB_TRY(nb_journal_blocks(work, &blocks, err));
+    return blocks == 0 ? NB_OK
+                       : nb_fail_at(err, NB_E_USAGE, work, "--output", "holds %zu finished blocks of a run; --resume goes on with it, --force "
+                                    "drops them", blocks);
+}
+
 static nb_status check_force(const nb_run_options *o, const char *work, nb_err *err) {
     bool placed;
     if (!nb_path_exists(o->out) || o->force)
@@ -98,14 +129,14 @@ static nb_status check_force(const nb_run_options *o, const char *work, nb_err *
     return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; --force replaces it");
 }
 
-/* A run that was stopped between its two renames has the old output in its work folder, and the new one: a new run, which clears that
- * folder, puts the old one back first. */
+/* A run that was stopped between its two renames has the old output in its work folder: a new run, which clears that folder, puts it
+ * back first. (Where the new output has its place, and perhaps went on from there, the old one was to be removed.) */
 static nb_status put_back(const nb_run_options *o, const char *work, nb_err *err) {
-    bool old, made;
+    bool old, placed;
     char *path;
     NB_TRY(has(work, "old", &old, err));
-    NB_TRY(has(work, "out", &made, err));
-    if (o->resume || nb_path_exists(o->out) || !old || !made)
+    NB_TRY(is_placed(work, &placed, err));
+    if (o->resume || nb_path_exists(o->out) || !old || placed)
         return NB_OK;
     NB_TRY(nb_path_join(work, "old", &path, err));
     nb_status status = nb_file_rename(path, o->out, err);
@@ -122,19 +153,23 @@ nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *er
         return nb_fail_at(err, NB_E_USAGE, work, "--output", "exists and is not the work folder of a run; move it away, or choose another "
                           "name");
     nb_dir_remove_empty(work); /* of a run that was stopped at its very beginning or end */
+    bool fresh = !nb_path_exists(work);
+    if (!fresh)
+        NB_TRY(nb_dir_lock(work, &r->lock, err));
     NB_TRY(put_back(o, work, err));
     NB_TRY(check_kind(o->out, gguf, err));
     NB_TRY(check_force(o, work, err));
+    NB_TRY(check_begun(o, work, err));
     r->replaces = o->force || nb_path_exists(o->out);
-    return NB_OK;
+    return fresh ? nb_dir_lock(work, &r->lock, err) : NB_OK;
 }
 
 nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err) {
     uint64_t room, need = 2 * r->plan->packed_bytes + r->plan->other_bytes;
     NB_TRY(nb_disk_free(work, &room, err));
     if (room < need)
-        return nb_fail_at(err, NB_E_FAILED, work, NULL, "the disk has %.2f GB free, this run needs %.2f GB", 1e-9 * (double)room,
-                          1e-9 * (double)need);
+        return nb_fail_at(err, NB_E_FAILED, work, NULL, "the disk has %.1f MB free, this run needs %.1f MB", 1e-6 * (double)room,
+                          1e-6 * (double)need);
     return NB_OK;
 }
 
@@ -142,28 +177,34 @@ nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err) {
 static void tidy(const nb_run *r, const char *work) {
     nb_err err = {0};
     char line[1400];
-    if (nb_journal_remove(work, &err) == NB_OK)
+    if (nb_journal_clear(work, &err) == NB_OK && nb_dir_remove(work, &err) == NB_OK)
         return;
     nb_err_line(&err, line, sizeof line);
     nb_logf(&r->hooks->log, NB_LOG_WARN, "what is no longer needed stays: %s", line);
 }
 
-/* The old output, if there is one, into the work folder. What came into being while the run was on was not there to be asked about. */
-static nb_status move_aside(const nb_run *r, const char *old, nb_err *err) {
+/* What came into being while the run was on was not there to be asked about. */
+static nb_status check_again(const nb_run *r, nb_err *err) {
     const char *out = r->options->out;
-    if (!nb_path_exists(out))
-        return NB_OK;
-    if (!r->replaces)
-        return nb_fail_at(err, NB_E_FAILED, out, "--output", "came into being during the run; --resume --force replaces it");
     NB_TRY(check_kind(out, r->plan->gguf, err));
+    if (nb_path_exists(out) && !r->replaces)
+        return nb_fail_at(err, NB_E_FAILED, out, "--output", "came into being during the run; --resume --force replaces it");
+    return NB_OK;
+}
+
+/* The old output, if there is one, into the work folder. */
+static nb_status move_aside(const nb_run *r, const char *old, nb_err *err) {
+    if (!nb_path_exists(r->options->out))
+        return NB_OK;
     NB_TRY(nb_dir_remove(old, err));
-    return nb_file_rename(out, old, err);
+    return nb_file_rename(r->options->out, old, err);
 }
 
 nb_status nb__run_put_in_place(nb_run *r, const char *work, const char *made, nb_err *err) {
     char *old = NULL;
     nb_status status;
     NB_GO(nb_path_join(work, "old", &old, err));
+    NB_GO(check_again(r, err));
     NB_GO(nb_journal_place(&r->journal, err));
     NB_GO(move_aside(r, old, err));
     status = nb_file_rename(made, r->options->out, err);

@@ -205,7 +205,7 @@ static nb_status check_group(const nb_plan_item *it, bool ragged, nb_err *err) {
 static nb_status settle_scheme(nb_plan *plan, const nb_run_options *o, nb_err *err) {
     plan->scheme = nb_scheme_by_name(o->format);
     if (!plan->scheme)
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written", o->format);
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--format", "\"%s\" is not a format that can be written; gptq, awq and gguf are", o->format);
     plan->gguf = !strcmp(plan->scheme->name, "gguf");
     plan->embed_type = o->embeddings && !strcmp(o->embeddings, "f16") ? NB_F16 : NB_Q8_0;
     if (o->embeddings && !plan->gguf)
@@ -233,7 +233,7 @@ static nb_status check_overrides(const nb_run_options *o, nb_err *err) {
     for (size_t i = 0; i < o->n_overrides; i++)
         if (!o->overrides[i].hits)
             return nb_fail_at(err, NB_E_USAGE, NULL, "--override", "\"%s\" matches no module of this model; names look like "
-                              "model.layers.0.mlp.down_proj (see nibble inspect)", o->overrides[i].text);
+                              "model.layers.0.mlp.down_proj (--dry-run lists them)", o->overrides[i].text);
     return NB_OK;
 }
 
@@ -485,7 +485,8 @@ static nb_status split_method(nb_plan *plan, const char *name, nb_err *err) {
     memcpy(base, at, rest);
     base[rest] = 0;
     plan->method = plan->smooth && len == 4 ? NULL : nb_quantizer_by_name(rest == 0 && (plan->smooth || plan->learn) ? "rtn" : base);
-    return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method", name);
+    return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method; gptq, rtn, hqq, awq, awq+gptq, autoround, gptq+autoround, "
+                                                   "each of them and +tune, and best are", name);
 }
 
 static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *err) {
@@ -506,6 +507,9 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
         return nb_fail_at(err, NB_E_USAGE, NULL, "--descent", "ends GPTQ, which \"%s\" is without", o->method);
     if (plan->tune && plan->method->needs_hessian && o->order == NB_ORDER_ACT)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--order", "act does not go with tune; group-aware does");
+    if ((o->iterations || o->batch || o->rate > 0) && !plan->learn && !plan->tune)
+        return nb_fail_at(err, NB_E_USAGE, NULL, o->iterations ? "--iters" : o->batch ? "--batch" : "--rate", "belongs to autoround and tune, which \"%s\" is "
+                          "without", o->method);
     settle_learning(plan, o);
     plan->needs_data = plan->smooth || plan->learn || plan->tune || plan->method->needs_hessian;
     plan->two_sided = o->two_sided && !strcmp(plan->method->name, "gptq");

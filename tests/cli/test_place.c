@@ -32,6 +32,9 @@ Test(place, inputs_are_not_replaced) {
     refused(RTN "link -o all/models/m --force", "is the input model itself");
     refused(RTN "link -o all --force", "holds the input model");
     refused(RTN "m.partial -o m", "is the input model itself");
+    cr_assert_eq(shell("mkdir v; cp out/*.json v; ln -s ../out/model.safetensors v/; ln -s m.partial link.partial"), 0);
+    refused(RTN "v -o out --force", "holds files of the input model");
+    refused(RTN "out -o link", "not the work folder of a run");
     refused("$N quantize all/models/m --calib out/text.txt --samples 2 --seq-len 32 -q -o out --force", "holds the calibration text");
 }
 
@@ -62,6 +65,9 @@ Test(place, an_old_output_comes_back) {
     cr_assert_eq(shell("cp -r $M/llama-tied-f32 kept && mkdir -p out.partial/out && cp -r kept out.partial/old && touch out.partial/journal.jsonl"), 0);
     cr_assert_eq(shell(RTN "$M/llama-tied-f16 -o out"), 2, "%s", run_err);
     cr_assert_eq(shell("diff -r kept out"), 0, "%s", run_out);
+    cr_assert_eq(shell("rm -r out && mkdir -p out.partial/old && cp kept/* out.partial/old/ && touch out.partial/journal.jsonl"), 0);
+    cr_assert_eq(shell(RTN "$M/llama-tied-f16 -o out"), 2, "also without the new one, which a failed resume removes: %s", run_err);
+    cr_assert_eq(shell("diff -r kept out"), 0, "%s", run_out);
 }
 
 Test(place, slashes_at_the_end_are_none) {
@@ -86,10 +92,33 @@ Test(place, what_cannot_be_written_is_said_before_work_begins) {
 Test(place, what_appears_during_the_run_stays) {
     cr_assert_eq(shell("for i in $(seq 4000); do echo \"Line $i, number $((i * i %% 997)).\"; done >long.txt; "
                        "$N quantize $M/llama-tied-f16 --calib long.txt --samples 240 --seq-len 64 -q -o out & p=$!; "
-                       "while [ ! -e out.partial/journal.jsonl ]; do :; done; mkdir out; echo x >out/thesis.txt; wait $p"), 1, "%s", run_err);
+                       "while [ ! -e out.partial/journal.jsonl ] && kill -0 $p; do :; done; cp -r $M/llama-tied-f32 x && mv x out; wait $p"), 1, "%s", run_err);
     cr_assert_not_null(strstr(run_err, "came into being during the run"), "%s", run_err);
-    cr_assert_eq(shell("test -s out/thesis.txt && mv out thesis && $N quantize $M/llama-tied-f16 --calib long.txt --samples 240 --seq-len 64 -q "
+    cr_assert_eq(shell("diff -r $M/llama-tied-f32 out && mv out theirs && $N quantize $M/llama-tied-f16 --calib long.txt --samples 240 --seq-len 64 -q "
                        "-o out --resume && test -s out/config.json"), 0, "%s", run_err);
+}
+
+/* Two runs to one output: the second is refused while the first is on. */
+Test(place, one_run_at_a_time) {
+    cr_assert_eq(shell("for i in $(seq 4000); do echo \"Line $i, number $((i * i %% 997)).\"; done >long.txt; "
+                       "$N quantize $M/llama-tied-f16 --calib long.txt --samples 240 --seq-len 64 -q -o out & p=$!; "
+                       "while [ ! -e out.partial/journal.jsonl ] && kill -0 $p; do :; done; $N quantize $M/llama-tied-f16 --method rtn -q -o out; "
+                       "code=$?; wait $p && exit $code"), 1, "%s", run_err);
+    cr_assert_not_null(strstr(run_err, "in use by another run"), "%s", run_err);
+    cr_assert_eq(shell("test -s out/config.json && test ! -e out.partial"), 0);
+}
+
+/* Finished blocks are hours of work. */
+Test(place, blocks_are_not_dropped_without_a_word) {
+    cr_assert_eq(shell("(ulimit -f 100; " RTN "$M/llama-tied-f16 -o out); test -s out.partial/journal.jsonl"), 0);
+    refused(RTN "$M/llama-tied-f16 -o out", "holds 2 finished blocks of a run");
+    cr_assert_eq(shell(RTN "$M/llama-tied-f16 -o out --force && test ! -e out.partial"), 0, "%s", run_err);
+}
+
+Test(place, options_that_do_nothing_are_refused) {
+    refused("$N quantize $M/llama-tied-f16 --iters 5 -o out", "belongs to autoround and tune");
+    refused("$N quantize $M/llama-tied-f16 --gradient-memory 1G -o out", "belongs to --two-sided");
+    refused("$N quantize $M/llama-tied-f16 --method gtpq -o out", "autoround, gptq+autoround");
 }
 
 Test(place, best_says_what_it_chooses_itself) {

@@ -33,13 +33,18 @@ Test(text, logits_replace_no_input) {
     char before[128];
     cr_assert_eq(shell("mkfifo fifo && ln -s text.txt link"), 0);
     strcpy(before, folder_hash("."));
-    fails(2, EVAL "-t text.txt --logits text.txt", "would replace a file of the input");
-    fails(2, EVAL "-t text.txt --logits link", "would replace a file of the input");
-    fails(2, EVAL "-t text.txt --logits m/model.safetensors", "would replace a file of the input");
+    fails(2, EVAL "-t text.txt --logits text.txt", "files of the input");
+    fails(2, EVAL "-t text.txt --logits link", "files of the input");
+    fails(2, EVAL "-t text.txt --logits m/model.safetensors", "files of the input");
+    fails(2, EVAL "-t text.txt --logits m/new", "files of the input");
+    fails(1, EVAL "-t text.txt --logits nodir/x", "cannot create");
     fails(2, EVAL "-t text.txt --logits fifo", "is not a regular file");
     fails(2, EVAL "-t text.txt --logits /dev/null", "is not a regular file");
     fails(3, EVAL "-t fifo", "is not a regular file");
     cr_assert_str_eq(folder_hash("."), before);
+    cr_assert_eq(shell("cp text.txt x.partial"), 0);
+    fails(2, EVAL "-t x.partial --logits x", "files of the input");
+    cr_assert_eq(shell("cmp text.txt x.partial"), 0);
     cr_assert_eq(shell("echo old >keep; " EVAL "-t text.txt --seq-len 10000 --logits keep"), 2);
     cr_assert_eq(shell("test \"$(cat keep)\" = old"), 0, "a run that cannot begin leaves the file alone");
 }
@@ -66,6 +71,7 @@ Test(text, is_read_as_calibration_is) {
 Test(text, windows_fit_text_and_model) {
     fails(2, "$N eval m -t text.txt --seq-len 513 -q", "the model's context 512");
     fails(2, "$N eval m -t text.txt --max-tokens 100 -q", "less than one window");
+    cr_assert_eq(shell("$N eval m -t text.txt --seq-len 64 --max-tokens 9223372036854775807 -q"), 0, "%s", run_err);
     fails(3, "echo short >short.txt; $N eval m -t short.txt -q", "--seq-len");
     cr_assert_eq(shell("$N eval m -t text.txt -q --json"), 0, "%s", run_err);
     cr_assert_eq((int)value("\"seq_len\""), 512, "by default the context, where that is less than 1024");
@@ -126,7 +132,7 @@ Test(text, ends_where_the_model_says) {
 
 Test(text, stopped_is_130) {
     cr_assert_eq(shell("sed -i 's/\"max_position_embeddings\": 512/\"max_position_embeddings\": 100000/' m/config.json; "
-                       GENERATE "-n 90000 --ignore-eos -j 1 >out.txt & p=$!; while [ ! -s out.txt ]; do :; done; kill -INT $p; wait $p"), 130, "%s", run_err);
+                       GENERATE "-n 90000 --ignore-eos -j 1 >out.txt & p=$!; while [ ! -s out.txt ] && kill -0 $p; do :; done; kill -INT $p; wait $p"), 130, "%s", run_err);
     cr_assert_not_null(strstr(run_err, "stopped after"), "%s", run_err);
 }
 
