@@ -92,7 +92,7 @@ nb_status nb__run_stages(nb_run *r, nb_block *block, nb_block *original, bool qu
     double t0 = nb__run_now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
     nb_status status = NB_OK;
     for (int tap = 0; tap <= NB_TAP_COUNT && status == NB_OK; tap++)
-        status = r->hooks->stop && r->hooks->stop(r->hooks->ctx)
+        status = quantize && r->hooks->stop && r->hooks->stop(r->hooks->ctx)
                      ? nb_fail(err, NB_E_INTERRUPTED, "stopped in block %zu of %zu; the same command with --resume goes on", block->layer + 1,
                                nb_model_hparams(r->model)->layers)
                      : run_stage(r, block, original, (nb_tap)tap, quantize, err);

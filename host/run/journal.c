@@ -59,7 +59,7 @@ static const char *text_of(const json_t *line, const char *key) {
 static nb_status check_fingerprint(const nb_journal *j, const json_t *head, const char *fingerprint, nb_err *err) {
     if (strcmp(text_of(head, "fingerprint"), fingerprint) != 0)
         return nb_fail_at(err, NB_E_USAGE, j->path, "--resume", "this run differs from the one that was begun (model, calibration, "
-                          "options or version); repeat its command, or start afresh without --resume");
+                          "options or version); repeat its command, or start afresh with --force in place of --resume");
     return NB_OK;
 }
 

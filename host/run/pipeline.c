@@ -260,7 +260,7 @@ nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_r
 out:
     tell_kept(&r, status);
     nb__run_prefetch_stop(&r);
-    if (r.lock >= 0)
+    if (r.lock >= 0 && status != NB_OK)
         nb_dir_remove_empty(work.data); /* where nothing was begun */
     nb_lock_release(r.lock);
     nb_str_free(&work);

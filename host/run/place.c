@@ -34,7 +34,7 @@ static nb_status check_links(const nb_run_options *o, const char *place, nb_err 
     for (size_t i = 0; i < count && !held && status == NB_OK; i++) {
         status = nb_path_join(o->model, names[i], &path, err);
         if (status == NB_OK) {
-            held = nb_path_holds(place, path);
+            held = nb_path_is_link(path) && nb_path_holds(place, path);
             nb_free(path);
         }
     }
@@ -118,15 +118,16 @@ static nb_status check_begun(const nb_run_options *o, const char *work, nb_err *
 }
 
 static nb_status check_force(const nb_run_options *o, const char *work, nb_err *err) {
-    bool placed;
+    bool placed, journal;
     if (!nb_path_exists(o->out) || o->force)
         return NB_OK;
     NB_TRY(is_placed(work, &placed, err));
+    NB_TRY(has(work, "journal.jsonl", &journal, err));
     if (o->resume && placed)
         return NB_OK;
-    if (o->resume && !nb_path_exists(work))
+    if (o->resume && !journal)
         return nb_fail_at(err, NB_E_USAGE, o->out, "--resume", "is whole already; there is nothing to resume");
-    return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; --force replaces it");
+    return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; %s--force replaces it", o->resume ? "--resume with " : "");
 }
 
 /* A run that was stopped between its two renames has the old output in its work folder: a new run, which clears that folder, puts it
@@ -152,16 +153,13 @@ nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *er
     if (!nb_journal_owns(work))
         return nb_fail_at(err, NB_E_USAGE, work, "--output", "exists and is not the work folder of a run; move it away, or choose another "
                           "name");
-    nb_dir_remove_empty(work); /* of a run that was stopped at its very beginning or end */
-    bool fresh = !nb_path_exists(work);
-    if (!fresh)
-        NB_TRY(nb_dir_lock(work, &r->lock, err));
+    NB_TRY(nb_dir_lock(work, &r->lock, err)); /* from here to the end no other run looks into it */
     NB_TRY(put_back(o, work, err));
     NB_TRY(check_kind(o->out, gguf, err));
     NB_TRY(check_force(o, work, err));
     NB_TRY(check_begun(o, work, err));
     r->replaces = o->force || nb_path_exists(o->out);
-    return fresh ? nb_dir_lock(work, &r->lock, err) : NB_OK;
+    return NB_OK;
 }
 
 nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err) {

@@ -102,7 +102,7 @@ Test(place, what_appears_during_the_run_stays) {
 Test(place, one_run_at_a_time) {
     cr_assert_eq(shell("for i in $(seq 4000); do echo \"Line $i, number $((i * i %% 997)).\"; done >long.txt; "
                        "$N quantize $M/llama-tied-f16 --calib long.txt --samples 240 --seq-len 64 -q -o out & p=$!; "
-                       "while [ ! -e out.partial/journal.jsonl ] && kill -0 $p; do :; done; $N quantize $M/llama-tied-f16 --method rtn -q -o out; "
+                       "while [ ! -e out.partial ] && kill -0 $p; do :; done; $N quantize $M/llama-tied-f16 --method rtn -q -o out; "
                        "code=$?; wait $p && exit $code"), 1, "%s", run_err);
     cr_assert_not_null(strstr(run_err, "in use by another run"), "%s", run_err);
     cr_assert_eq(shell("test -s out/config.json && test ! -e out.partial"), 0);
@@ -119,6 +119,11 @@ Test(place, options_that_do_nothing_are_refused) {
     refused("$N quantize $M/llama-tied-f16 --iters 5 -o out", "belongs to autoround and tune");
     refused("$N quantize $M/llama-tied-f16 --gradient-memory 1G -o out", "belongs to --two-sided");
     refused("$N quantize $M/llama-tied-f16 --method gtpq -o out", "autoround, gptq+autoround");
+}
+
+Test(place, an_output_inside_the_models_folder) {
+    cr_assert_eq(shell("cp -r $M/llama-tied-f16 m && " RTN "m -o m/w4 && " RTN "m -o m/w4 --force"), 0, "%s", run_err);
+    cr_assert_eq(shell("(ulimit -f 100; " RTN "m -o m/w8 --bits 8); test -s m/w8.partial/journal.jsonl && " RTN "m -o m/w8 --bits 8 --resume"), 0, "%s", run_err);
 }
 
 Test(place, best_says_what_it_chooses_itself) {
