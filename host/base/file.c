@@ -132,14 +132,10 @@ static nb_status with_suffix(const char *path, const char *suffix, char **out, n
 
 /* A rename is durable once its folder is. File systems that cannot sync a folder are not at fault. */
 static void sync_folder(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *dir = NULL;
-    if (slash && slash != path) {
-        if (nb_strdup(path, &dir, NULL) != NB_OK)
-            return;
-        dir[slash - path] = 0;
-    }
-    int fd = open(dir ? dir : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char *dir;
+    if (nb_path_parent(path, &dir, NULL) != NB_OK)
+        return;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         fsync(fd);
         close(fd);
@@ -291,10 +287,10 @@ nb_status nb_file_copy(const char *from, const char *to, nb_err *err) {
 }
 
 nb_status nb_file_readable(const char *path, nb_err *err) {
-    struct stat st;
-    if (stat(path, &st) != 0 || access(path, R_OK) != 0)
-        return fail_errno(err, path, "cannot open");
-    return S_ISREG(st.st_mode) ? NB_OK : nb_fail_at(err, NB_E_INPUT, path, NULL, "is not a regular file");
+    nb_map map = {0};
+    nb_status status = nb_map_open(path, &map, err);
+    nb_map_close(&map);
+    return status;
 }
 
 bool nb_path_exists(const char *path) {
@@ -352,6 +348,14 @@ nb_status nb_path_join(const char *dir, const char *name, char **out, nb_err *er
 const char *nb_path_base(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+nb_status nb_path_parent(const char *path, char **out, nb_err *err) {
+    const char *base = nb_path_base(path);
+    NB_TRY(nb_strdup(base == path ? "." : path, out, err));
+    if (base != path)
+        (*out)[base == path + 1 ? 1 : base - path - 1] = 0;
+    return NB_OK;
 }
 
 nb_status nb_dir_make(const char *path, nb_err *err) {
@@ -468,17 +472,12 @@ nb_status nb_file_remove(const char *path, nb_err *err) {
 
 nb_status nb_disk_free(const char *path, uint64_t *out, nb_err *err) {
     struct statvfs fs;
-    char *dir = NULL;
-    if (!nb_path_is_dir(path)) {
-        NB_TRY(nb_strdup(path, &dir, err));
-        char *slash = strrchr(dir, '/');
-        if (slash)
-            slash[slash == dir ? 1 : 0] = 0;
-    }
-    const char *where = !dir ? path : strrchr(path, '/') ? dir : ".";
-    int bad = statvfs(where, &fs);
-    nb_status status = bad ? fail_errno(err, where, "cannot read the free space") : NB_OK;
-    if (!bad)
+    char *dir;
+    NB_TRY(nb_path_is_dir(path) ? nb_strdup(path, &dir, err) : nb_path_parent(path, &dir, err));
+    nb_status status = NB_OK;
+    if (statvfs(dir, &fs) != 0)
+        status = fail_errno(err, dir, "cannot read the free space");
+    else
         *out = (uint64_t)fs.f_bavail * fs.f_frsize;
     nb_free(dir);
     return status;

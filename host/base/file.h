@@ -42,7 +42,7 @@ nb_status nb_file_append_line(const char *path, const char *line, nb_err *err);
 /* Copies bytes of `from` to `to` by the same way. */
 nb_status nb_file_copy(const char *from, const char *to, nb_err *err);
 
-nb_status nb_file_readable(const char *path, nb_err *err); /* a regular file? NB_E_INPUT says why not */
+nb_status nb_file_readable(const char *path, nb_err *err); /* can nb_map_open open it? */
 
 bool nb_path_exists(const char *path);
 bool nb_path_is_dir(const char *path);
@@ -55,6 +55,8 @@ void nb_path_trim(char *path); /* cuts slashes off the end */
 nb_status nb_path_join(const char *dir, const char *name, char **out, nb_err *err);
 /* The part after the last '/'. Points into path. */
 const char *nb_path_base(const char *path);
+/* The folder that it is in: "." where it names none. Free with nb_free. */
+nb_status nb_path_parent(const char *path, char **out, nb_err *err);
 /* Makes a folder (one that is there is fine) and holds it for this process until *out is closed with nb_lock_release: NB_E_FAILED where
  * another process holds it. Where the file system knows no locks nothing is held. */
 nb_status nb_dir_lock(const char *path, int *out, nb_err *err);

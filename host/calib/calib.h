@@ -3,6 +3,7 @@
 #define NB_CALIB_H
 
 #include "host/backend/backend.h"
+#include "host/base/log.h"
 #include "host/base/hash.h"
 #include "host/tokenizer/tokenizer.h"
 
@@ -24,6 +25,8 @@ typedef struct nb_calib_options {
  * file, a NUL byte and UTF-16 are NB_E_INPUT, as is a line that is not such an object in well-formed UTF-8. Documents of JSON lines are tokenized one by
  * one and joined by EOS where there is one. Added tokens in the text become their ids. No BOS. */
 nb_status nb_text_ids(const nb_tokenizer *tok, const char *path, nb_ids *out, size_t *replaced, nb_err *err);
+/* Warns of them, if there are any. */
+void nb_text_tell_replaced(const nb_log *log, const char *path, size_t replaced);
 
 /* Windows from a file (nb_text_ids). The text is cut into consecutive windows of seq_len; of these `samples` are drawn by
  * seed without repetition, kept in the order of the text. Where the tokenizer puts BOS in front, each window begins

@@ -102,3 +102,8 @@ nb_status nb_text_ids(const nb_tokenizer *tok, const char *path, nb_ids *out, si
         out->len = before;
     return status;
 }
+
+void nb_text_tell_replaced(const nb_log *log, const char *path, size_t replaced) {
+    if (replaced)
+        nb_logf(log, NB_LOG_WARN, "%s: %zu places are not UTF-8 and were read as U+FFFD", path, replaced);
+}

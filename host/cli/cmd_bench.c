@@ -346,9 +346,12 @@ static const nb_opt opts[] = {
      "compare two files that --json wrote, and measure nothing"},
 };
 
-static nb_status compare(const char *pair, nb_err *err) {
+static nb_status compare(const options *o, nb_err *err) {
+    const char *pair = o->compare;
     char before[1024];
     size_t len = strcspn(pair, ",");
+    if (o->common.json)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--json", "does not go with --compare, which prints a table");
     if (!pair[len] || len >= sizeof before)
         return nb_fail_at(err, NB_E_USAGE, NULL, "--compare", "\"%s\" is not of the form OLD,NEW",
                           pair);
@@ -391,9 +394,7 @@ static int run(int argc, char **argv) {
     if (done)
         return code;
     nb_err err = {0};
-    if (o.compare && o.common.json)
-        nb_fail_at(&err, NB_E_USAGE, NULL, "--json", "does not go with --compare, which prints a table");
-    nb_status status = err.status != NB_OK ? err.status : o.compare ? compare(o.compare, &err)
+    nb_status status = o.compare ? compare(&o, &err)
                        : o.model ? model(&o, &err)
                                  : run_bench(&o, &err);
     if (status == NB_OK)

@@ -72,8 +72,7 @@ static nb_status read_ids(const nb_model *model, const eval_values *v, const nb_
         memmove(ids->data + 1, ids->data, (ids->len - 1) * sizeof *ids->data);
         ids->data[0] = *bos;
     }
-    if (replaced)
-        nb_logf(log, NB_LOG_WARN, "%s: %zu places are not UTF-8 and were read as U+FFFD", v->text, replaced);
+    nb_text_tell_replaced(log, v->text, replaced);
     if (v->max_tokens && (size_t)v->max_tokens < ids->len)
         ids->len = (size_t)v->max_tokens;
     if (v->max_tokens && v->max_tokens < v->seq_len - (*bos >= 0 && !strcmp(v->protocol, "hf")))
@@ -156,16 +155,17 @@ static nb_status settle_window(eval_values *v, const nb_model *model, const nb_m
 /* Neither the file of logits nor the one that it is written as at first may be one that is read, or stand in a folder that is. */
 static nb_status check_logits(const eval_values *v, const char *model, nb_err *err) {
     const char *inputs[] = {v->text, model, v->reference};
-    nb_str partial = {0}, folder = {0};
+    nb_str partial = {0};
+    char *folder = NULL;
     nb_status status;
     NB_GO(nb_str_addf(&partial, err, "%s.partial", v->logits));
-    NB_GO(nb_str_addf(&folder, err, "%.*s.", (int)(nb_path_base(v->logits) - v->logits), v->logits));
+    NB_GO(nb_path_parent(v->logits, &folder, err));
     for (int i = 0; i < 3 && status == NB_OK; i++)
-        if (inputs[i] && (nb_path_holds(inputs[i], v->logits) || nb_path_holds(inputs[i], partial.data) || nb_path_holds(inputs[i], folder.data)))
+        if (inputs[i] && (nb_path_holds(inputs[i], v->logits) || nb_path_holds(inputs[i], partial.data) || nb_path_holds(inputs[i], folder)))
             status = nb_fail_at(err, NB_E_USAGE, v->logits, "--logits", "would replace or join files of the input %s", inputs[i]);
 out:
     nb_str_free(&partial);
-    nb_str_free(&folder);
+    nb_free(folder);
     return status;
 }
 

@@ -192,23 +192,21 @@ static void print_plan(const nb_plan *plan, double flops_rate) {
            nb_duration(plan->flop / flops_rate, time), 1e-9 * flops_rate);
 }
 
-static nb_status dry_run(const quantize_values *v, const nb_plan *plan, nb_err *err) {
-    nb_machine machine;
+static nb_status dry_run(const quantize_values *v, const nb_plan *plan, const nb_machine *machine, nb_err *err) {
     if (plan->needs_data && strcmp(v->calib, "self") != 0)
         NB_TRY(nb_file_readable(v->calib, err));
-    NB_TRY(nb_measure_machine(v->device, (unsigned)v->threads, &machine, err));
     if (v->common.json) {
         json_t *o = plan_json(plan);
-        if (o && (json_object_set_new(o, "flop_per_second", json_real(machine.flops)) != 0 ||
-                  json_object_set_new(o, "seconds", json_real(plan->flop / machine.flops)) != 0)) {
+        if (o && (json_object_set_new(o, "flop_per_second", json_real(machine->flops)) != 0 ||
+                  json_object_set_new(o, "seconds", json_real(plan->flop / machine->flops)) != 0)) {
             json_decref(o);
             o = NULL;
         }
         return nb_cli_json(o, err);
     }
-    print_plan(plan, machine.flops);
-    if (machine.memory && plan->peak_memory > machine.memory)
-        printf("this is more memory than there is (%.1f GB): fewer --samples or a shorter --seq-len take less\n", 1e-9 * (double)machine.memory);
+    print_plan(plan, machine->flops);
+    if (machine->memory && plan->peak_memory > machine->memory)
+        printf("this is more memory than there is (%.1f GB): fewer --samples or a shorter --seq-len take less\n", 1e-9 * (double)machine->memory);
     return nb_cli_flush(err);
 }
 
@@ -275,18 +273,19 @@ static nb_status quantize(const quantize_values *v, const nb_model *model, const
     return status;
 }
 
-/* What depends on the machine: what best is, and how much gradients may take. */
-static nb_status settle_machine(const quantize_values *v, const nb_model *model, nb_run_options *o, nb_err *err) {
+/* What depends on the machine: what best is, and how much gradients may take. It is measured where that, or --dry-run, asks for it. */
+static nb_status settle_machine(const quantize_values *v, const nb_model *model, nb_run_options *o, nb_machine *machine, nb_err *err) {
     nb_best_limits limits = {.seconds = v->budget};
-    nb_machine machine;
-    if (strcmp(o->method, "best") != 0 && !o->two_sided)
+    bool asked = !strcmp(o->method, "best") || o->two_sided;
+    if (asked || v->dry_run)
+        NB_TRY(nb_measure_machine(v->device, (unsigned)v->threads, machine, err));
+    if (!asked)
         return NB_OK;
-    NB_TRY(nb_measure_machine(v->device, (unsigned)v->threads, &machine, err));
-    limits.flops = machine.flops;
-    limits.memory = machine.memory;
-    limits.gradients = machine.gradients;
+    limits.flops = machine->flops;
+    limits.memory = machine->memory;
+    limits.gradients = machine->gradients;
     if (!o->gradient_memory)
-        o->gradient_memory = machine.memory / 4;
+        o->gradient_memory = machine->memory / 4;
     if (o->resume)
         NB_TRY(nb_run_recipe(o, limits.begun, sizeof limits.begun, err));
     return nb_best_options(model, o, &limits, err);
@@ -297,15 +296,16 @@ static nb_status execute(const quantize_values *v, const char *path, nb_err *err
     nb_run_options o = {0};
     nb_model *model = NULL;
     nb_plan plan = {0};
+    nb_machine machine = {0};
     char *out = NULL;
     nb_status status;
     NB_GO(output_name(v->out, &out, err));
     NB_GO(nb_calloc(NB_OPT_MAX_LIST, sizeof *overrides, "overrides", &overrides, err));
     NB_GO(to_options(v, path, out, overrides, &o, err));
     NB_GO(nb_model_open(path, &model, err));
-    NB_GO(settle_machine(v, model, &o, err));
+    NB_GO(settle_machine(v, model, &o, &machine, err));
     NB_GO(nb_plan_make(model, &o, &plan, err));
-    NB_GO(v->dry_run ? dry_run(v, &plan, err) : quantize(v, model, &plan, &o, err));
+    NB_GO(v->dry_run ? dry_run(v, &plan, &machine, err) : quantize(v, model, &plan, &o, err));
 out:
     nb_plan_free(&plan);
     nb_model_close(model);

@@ -85,7 +85,7 @@ static nb_status load_outputs(two_sided *t, nb_mem output, double *mean, nb_err 
     for (size_t i = 0; i < t->n; i++)
         *mean += (double)t->g[i * t->n + i] / (double)t->n;
     return good ? NB_OK
-                                  : nb_fail(err, NB_E_INPUT, "the covariance of output gradients is NaN, infinite or negative on its diagonal");
+                : nb_fail(err, NB_E_INPUT, "the covariance of output gradients is NaN, infinite or negative on its diagonal");
 }
 
 static nb_status factorize(two_sided *t, double mean, nb_quant_report *report, nb_err *err) {

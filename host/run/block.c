@@ -91,11 +91,13 @@ static nb_status run_stage(nb_run *r, nb_block *block, nb_block *original, nb_ta
 nb_status nb__run_stages(nb_run *r, nb_block *block, nb_block *original, bool quantize, nb_err *err) {
     double t0 = nb__run_now(), tapped = r->result->statistics_seconds + r->result->solve_seconds;
     nb_status status = NB_OK;
-    for (int tap = 0; tap <= NB_TAP_COUNT && status == NB_OK; tap++)
-        status = quantize && r->hooks->stop && r->hooks->stop(r->hooks->ctx)
-                     ? nb_fail(err, NB_E_INTERRUPTED, "stopped in block %zu of %zu; the same command with --resume goes on", block->layer + 1,
-                               nb_model_hparams(r->model)->layers)
-                     : run_stage(r, block, original, (nb_tap)tap, quantize, err);
+    for (int tap = 0; tap <= NB_TAP_COUNT && status == NB_OK; tap++) {
+        if (quantize && nb_run_stop_asked(r->hooks))
+            status = nb_fail(err, NB_E_INTERRUPTED, "stopped in block %zu of %zu; the same command with --resume goes on", block->layer + 1,
+                             nb_model_hparams(r->model)->layers);
+        else
+            status = run_stage(r, block, original, (nb_tap)tap, quantize, err);
+    }
     if (status == NB_OK)
         status = nb_sync(r->stream, err);
     r->result->forward_seconds += nb__run_now() - t0 - (r->result->statistics_seconds + r->result->solve_seconds - tapped);

@@ -63,7 +63,7 @@ static bool on_token(void *ctx, size_t done, size_t total) {
         t->told = 10 * done / total;
         nb_logf(&t->hooks->log, NB_LOG_INFO, "writing calibration text: %zu of %zu tokens", done, total);
     }
-    return !(t->hooks->stop && t->hooks->stop(t->hooks->ctx));
+    return !nb_run_stop_asked(t->hooks);
 }
 
 /* Text that the model writes itself: `samples` sequences, many at once. */
@@ -102,8 +102,7 @@ nb_status nb_calibration_windows(const nb_model *model, nb_stream *stream, const
     nb_status status = nb_calib_file(tok, o->calib, &co, &w, err);
     nb_tokenizer_free(tok);
     NB_TRY(status);
-    if (w.replaced)
-        nb_logf(&hooks->log, NB_LOG_WARN, "%s: %zu places are not UTF-8 and were read as U+FFFD", o->calib, (size_t)w.replaced);
+    nb_text_tell_replaced(&hooks->log, o->calib, w.replaced);
     status = check_ids(model, &w, o->calib, err);
     if (status != NB_OK) {
         nb_windows_free(&w);

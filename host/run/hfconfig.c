@@ -230,25 +230,22 @@ static nb_status carry_files(const char *from, const char *to, nb_err *err) {
     return status;
 }
 
+/* Tokenizer and generation files into `dir`; NULL: only looks whether it could. */
 static nb_status beside_files(const nb_model *model, const char *dir, nb_err *err) {
     const nb_ckpt *ckpt = nb_model_ckpt(model);
     const nb_vocab *vocab;
     if (nb_ckpt_kind_of(ckpt) == NB_CKPT_HF)
         return carry_files(nb_ckpt_path(ckpt), dir, err);
     NB_TRY(nb_ckpt_vocab(ckpt, &vocab, err));
-    return nb_tokenizer_export(vocab, dir, err);
+    return dir ? nb_tokenizer_export(vocab, dir, err) : nb_tokenizer_export_check(vocab, err);
 }
 
 nb_status nb_hf_check(const nb_model *model, nb_err *err) {
-    const nb_ckpt *ckpt = nb_model_ckpt(model);
-    const nb_vocab *vocab;
     json_t *config = NULL;
-    if (nb_ckpt_kind_of(ckpt) == NB_CKPT_HF)
-        return carry_files(nb_ckpt_path(ckpt), NULL, err);
-    NB_TRY(config_from_hparams(model, &config, err));
+    if (nb_ckpt_kind_of(nb_model_ckpt(model)) == NB_CKPT_GGUF)
+        NB_TRY(config_from_hparams(model, &config, err));
     json_decref(config);
-    NB_TRY(nb_ckpt_vocab(ckpt, &vocab, err));
-    return nb_tokenizer_export_check(vocab, err);
+    return beside_files(model, NULL, err);
 }
 
 nb_status nb_hf_files(const nb_model *model, const nb_plan *plan, const json_t *report, const char *dir, nb_err *err) {

@@ -237,19 +237,6 @@ bool nb_journal_owns(const char *dir) {
     return known == count && (count == 0 || journal);
 }
 
-nb_status nb_journal_blocks(const char *dir, size_t *out, nb_err *err) {
-    static const char block[] = "{\"block\":";
-    char *path, *text = NULL;
-    *out = 0;
-    NB_TRY(nb_path_join(dir, "journal.jsonl", &path, err));
-    nb_status status = nb_path_exists(path) ? nb_file_read(path, MAX_JOURNAL, &text, NULL, err) : NB_OK;
-    for (const char *at = text, *end; at && (end = strchr(at, '\n')); at = end + 1)
-        *out += nb_starts_with(at, block);
-    nb_free(text);
-    nb_free(path);
-    return status;
-}
-
 nb_status nb_journal_clear(const char *dir, nb_err *err) {
     char **names;
     size_t count;
@@ -332,14 +319,19 @@ nb_status nb_journal_place(nb_journal *j, nb_err *err) {
     return nb_file_append_line(j->path, placed_line, err);
 }
 
-nb_status nb_journal_is_placed(const char *dir, bool *yes, nb_err *err) {
+nb_status nb_journal_look(const char *dir, nb_journal_state *out, nb_err *err) {
+    nb_journal_state seen = {0};
     char *path, *text = NULL;
-    size_t size, len = sizeof placed_line - 1;
     NB_TRY(nb_path_join(dir, "journal.jsonl", &path, err));
-    nb_status status = nb_path_exists(path) ? nb_file_read(path, MAX_JOURNAL, &text, &size, err) : NB_OK;
-    *yes = text && size > len && text[size - 1] == '\n' && !memcmp(text + size - 1 - len, placed_line, len);
+    seen.there = nb_path_exists(path);
+    nb_status status = seen.there ? nb_file_read(path, MAX_JOURNAL, &text, NULL, err) : NB_OK;
+    for (const char *at = text, *end; at && (end = strchr(at, '\n')); at = end + 1) {
+        seen.blocks += nb_starts_with(at, "{\"block\":");
+        seen.placed = nb_starts_with(at, placed_line) && !end[1];
+    }
     nb_free(text);
     nb_free(path);
+    *out = seen;
     return status;
 }
 

@@ -31,8 +31,6 @@ nb_status nb_journal_open(const char *dir, const char *fingerprint, const char *
 nb_status nb_journal_recipe(const char *dir, char *out, size_t cap, nb_err *err);
 /* Is `dir` missing, empty, or a folder (no link to one) with a journal and nothing in it but what a run puts there? */
 bool nb_journal_owns(const char *dir);
-/* How many finished blocks the journal in dir tells of; 0 where there is none. */
-nb_status nb_journal_blocks(const char *dir, size_t *out, nb_err *err);
 /* Empties such a folder; the journal goes last, so that what is left by a run stopped here is still known for what it is. */
 nb_status nb_journal_clear(const char *dir, nb_err *err);
 /* Records that block `done` is finished: its part file's hash, and its report (a new reference is taken). */
@@ -43,9 +41,14 @@ nb_status nb_journal_part(const nb_journal *j, size_t block, char **out, nb_err 
 nb_status nb_journal_tuned_part(const nb_journal *j, size_t block, char **out, nb_err *err);
 /* Records that the whole model was learned: with `kept` all blocks have new part files, which stand for theirs from now on. */
 nb_status nb_journal_tuned(nb_journal *j, bool kept, json_t *report, nb_err *err);
-/* Records that the output is about to take its final name; is that the last that the journal in dir says? Going on with it cuts that off. */
+/* Records that the output is about to take its final name. Going on with the journal cuts that off. */
 nb_status nb_journal_place(nb_journal *j, nb_err *err);
-nb_status nb_journal_is_placed(const char *dir, bool *yes, nb_err *err);
+/* What the journal in dir, if there is one, says at a glance: finished blocks; nb_journal_place was the last. */
+typedef struct nb_journal_state {
+    bool there, placed;
+    size_t blocks;
+} nb_journal_state;
+nb_status nb_journal_look(const char *dir, nb_journal_state *out, nb_err *err);
 void nb_journal_close(nb_journal *j);
 
 #endif

@@ -171,10 +171,6 @@ static nb_status set_batch(gather *g, size_t count, nb_err *err) {
     return nb_trainer_new(g->r->model, g->r->stream, count, g->r->windows.seq_len, &g->trainer, err);
 }
 
-static bool stopped(const nb_run *r) {
-    return r->hooks->stop && r->hooks->stop(r->hooks->ctx);
-}
-
 static void tell(const nb_run *r, size_t done, double seconds) {
     nb_run_progress p = {.seconds = seconds, .loss = -1.0, .learned_before = -1.0, .learned_after = -1.0, .stage = "gradients,",
                          .unit = "window", .step = done, .steps = r->windows.samples};
@@ -197,7 +193,7 @@ nb_status nb__run_outputs(nb_run *r, size_t layer, nb_err *err) {
     NB_GO(setup(&g, err));
     for (size_t at = 0; at < r->windows.samples; at += g.batch) {
         NB_GO(set_batch(&g, nb_min(g.batch, r->windows.samples - at), err));
-        if (stopped(r)) {
+        if (nb_run_stop_asked(r->hooks)) {
             status = nb_fail(err, NB_E_INTERRUPTED, "stopped before block %zu of %zu; the same command with --resume goes on", layer + 1,
                              g.hp->layers);
             goto out;

@@ -64,7 +64,7 @@ static nb_status run_blocks(nb_run *r, nb_err *err) {
     size_t done = r->journal.done;
     r->result->resumed_blocks = done;
     for (size_t layer = 0; layer < layers; layer++) {
-        if (r->hooks->stop && r->hooks->stop(r->hooks->ctx))
+        if (nb_run_stop_asked(r->hooks))
             return nb_fail(err, NB_E_INTERRUPTED, "stopped after block %zu of %zu; the same command with --resume goes on", layer,
                            layers);
         bool finished = layer < done;

@@ -25,6 +25,10 @@ typedef struct nb_run_hooks {
     nb_log log;
 } nb_run_hooks;
 
+static inline bool nb_run_stop_asked(const nb_run_hooks *hooks) {
+    return hooks->stop && hooks->stop(hooks->ctx);
+}
+
 typedef struct nb_run_result {
     json_t *report;       /* what quantization_report.json holds; json_decref */
     char device[160];

@@ -11,13 +11,10 @@
 /* The folder in which the output will stand must be there. */
 static nb_status check_parent(const char *path, nb_err *err) {
     char *parent;
-    NB_TRY(nb_strdup(path, &parent, err));
-    char *slash = strrchr(parent, '/');
-    if (slash)
-        *(slash == parent ? slash + 1 : slash) = 0;
-    nb_status status = !slash || nb_path_is_dir(parent) ? NB_OK
-                                                        : nb_fail_at(err, NB_E_USAGE, path, "--output",
-                                                                     "the folder %.200s does not exist; make it first", parent);
+    NB_TRY(nb_path_parent(path, &parent, err));
+    nb_status status = nb_path_is_dir(parent) ? NB_OK
+                                              : nb_fail_at(err, NB_E_USAGE, path, "--output",
+                                                           "the folder %.200s does not exist; make it first", parent);
     nb_free(parent);
     return status;
 }
@@ -88,6 +85,12 @@ static nb_status check_kind(const char *place, bool gguf, nb_err *err) {
                               gguf ? " (GGUF)" : " (config.json, *.safetensors)");
 }
 
+/* What the work folder holds. */
+typedef struct work_state {
+    nb_journal_state journal;
+    bool old, placed; /* placed: what stands at OUT is this run's own. Its journal says so before it leaves WORK/out */
+} work_state;
+
 /* Is there a `name` in the work folder? */
 static nb_status has(const char *work, const char *name, bool *yes, nb_err *err) {
     char *path;
@@ -97,47 +100,20 @@ static nb_status has(const char *work, const char *name, bool *yes, nb_err *err)
     return NB_OK;
 }
 
-/* Is what stands at OUT this run's own? Its journal says so before the output leaves WORK/out for its final name. */
-static nb_status is_placed(const char *work, bool *yes, nb_err *err) {
-    bool made, marked;
+static nb_status look(const char *work, work_state *out, nb_err *err) {
+    bool made;
+    NB_TRY(nb_journal_look(work, &out->journal, err));
+    NB_TRY(has(work, "old", &out->old, err));
     NB_TRY(has(work, "out", &made, err));
-    NB_TRY(nb_journal_is_placed(work, &marked, err));
-    *yes = marked && !made;
+    out->placed = out->journal.placed && !made;
     return NB_OK;
-}
-
-/* Finished blocks are hours of work: they are dropped where the user says so. */
-static nb_status check_begun(const nb_run_options *o, const char *work, nb_err *err) {
-    size_t blocks;
-    if (o->resume || o->force)
-        return NB_OK;
-    NB_TRY(nb_journal_blocks(work, &blocks, err));
-    return blocks == 0 ? NB_OK
-                       : nb_fail_at(err, NB_E_USAGE, work, "--output", "holds %zu finished blocks of a run; --resume goes on with it, --force "
-                                    "drops them", blocks);
-}
-
-static nb_status check_force(const nb_run_options *o, const char *work, nb_err *err) {
-    bool placed, journal;
-    if (!nb_path_exists(o->out) || o->force)
-        return NB_OK;
-    NB_TRY(is_placed(work, &placed, err));
-    NB_TRY(has(work, "journal.jsonl", &journal, err));
-    if (o->resume && placed)
-        return NB_OK;
-    if (o->resume && !journal)
-        return nb_fail_at(err, NB_E_USAGE, o->out, "--resume", "is whole already; there is nothing to resume");
-    return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; %s--force replaces it", o->resume ? "--resume with " : "");
 }
 
 /* A run that was stopped between its two renames has the old output in its work folder: a new run, which clears that folder, puts it
  * back first. (Where the new output has its place, and perhaps went on from there, the old one was to be removed.) */
-static nb_status put_back(const nb_run_options *o, const char *work, nb_err *err) {
-    bool old, placed;
+static nb_status put_back(const nb_run_options *o, const char *work, const work_state *w, nb_err *err) {
     char *path;
-    NB_TRY(has(work, "old", &old, err));
-    NB_TRY(is_placed(work, &placed, err));
-    if (o->resume || nb_path_exists(o->out) || !old || placed)
+    if (o->resume || nb_path_exists(o->out) || !w->old || w->placed)
         return NB_OK;
     NB_TRY(nb_path_join(work, "old", &path, err));
     nb_status status = nb_file_rename(path, o->out, err);
@@ -145,8 +121,25 @@ static nb_status put_back(const nb_run_options *o, const char *work, nb_err *err
     return status;
 }
 
+static nb_status check_force(const nb_run_options *o, const work_state *w, nb_err *err) {
+    if (!nb_path_exists(o->out) || o->force || (o->resume && w->placed))
+        return NB_OK;
+    if (o->resume && !w->journal.there)
+        return nb_fail_at(err, NB_E_USAGE, o->out, "--resume", "is whole already; there is nothing to resume");
+    return nb_fail_at(err, NB_E_USAGE, o->out, "--output", "exists; %s--force replaces it", o->resume ? "--resume with " : "");
+}
+
+/* Finished blocks are hours of work: they are dropped where the user says so. */
+static nb_status check_begun(const nb_run_options *o, const char *work, const work_state *w, nb_err *err) {
+    if (o->resume || o->force || w->journal.blocks == 0)
+        return NB_OK;
+    return nb_fail_at(err, NB_E_USAGE, work, "--output", "holds %zu finished blocks of a run; --resume goes on with it, --force drops them",
+                      w->journal.blocks);
+}
+
 nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *err) {
     const nb_run_options *o = r->options;
+    work_state w;
     NB_TRY(check_parent(o->out, err));
     NB_TRY(check_inputs(o, o->out, err));
     NB_TRY(check_inputs(o, work, err));
@@ -154,10 +147,11 @@ nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *er
         return nb_fail_at(err, NB_E_USAGE, work, "--output", "exists and is not the work folder of a run; move it away, or choose another "
                           "name");
     NB_TRY(nb_dir_lock(work, &r->lock, err)); /* from here to the end no other run looks into it */
-    NB_TRY(put_back(o, work, err));
+    NB_TRY(look(work, &w, err));
+    NB_TRY(put_back(o, work, &w, err));
     NB_TRY(check_kind(o->out, gguf, err));
-    NB_TRY(check_force(o, work, err));
-    NB_TRY(check_begun(o, work, err));
+    NB_TRY(check_force(o, &w, err));
+    NB_TRY(check_begun(o, work, &w, err));
     r->replaces = o->force || nb_path_exists(o->out);
     return NB_OK;
 }

@@ -23,24 +23,17 @@ enum { UNEVEN = 3 };
 /* A pathological pattern ends as "no match" instead of a hang. */
 enum { RETRY_LIMIT = 1000000 };
 
-static bool compile_bare(const char *pattern, regex_t **out) {
+static bool compile(const char *pattern, regex_t **out) {
     const OnigUChar *p = (const OnigUChar *)pattern;
     return onig_new(out, p, p + strlen(pattern), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_PERL_NG, NULL) == ONIG_NORMAL;
 }
 
-/* Of a match that reaches the end of the name: the first alternative that fits need not be one. Both must be good: "a)|(b" is not. */
-static bool compile(const char *pattern, regex_t **out) {
-    nb_str whole = {0};
-    nb_err err = {0};
-    if (nb_str_addf(&whole, &err, "(?:%s)\\z", pattern) != NB_OK)
+static bool compiles(const char *pattern) {
+    regex_t *re;
+    if (!compile(pattern, &re))
         return false;
-    bool good = compile_bare(pattern, out);
-    if (good) {
-        onig_free(*out);
-        good = compile_bare(whole.data, out);
-    }
-    nb_str_free(&whole);
-    return good;
+    onig_free(re);
+    return true;
 }
 
 static nb_status bad_override(nb_err *err, const char *text, const char *what) {
@@ -86,6 +79,17 @@ static nb_status override_key(nb_override *o, char *key, nb_err *err) {
     return bad_override(err, o->text, "an unknown key");
 }
 
+/* A regular expression that matches whole names: the first alternative that fits need not be one that reaches the end. Good by itself,
+ * too: "a)|(b" is not. */
+static nb_status whole_name(nb_override *o, nb_err *err) {
+    nb_str whole = {0};
+    NB_TRY(nb_str_addf(&whole, err, "(?:%s)\\z", o->pattern));
+    bool good = compiles(o->pattern) && compiles(whole.data);
+    nb_free(o->pattern);
+    o->pattern = whole.data;
+    return good ? NB_OK : bad_override(err, o->text, "the regular expression cannot be read");
+}
+
 nb_status nb_override_parse(const char *text, nb_override *out, nb_err *err) {
     nb_override o = {.text = text};
     char *copy = NULL;
@@ -98,14 +102,8 @@ nb_status nb_override_parse(const char *text, nb_override *out, nb_err *err) {
     NB_GO(nb_strdup(pattern, &o.pattern, err));
     o.pattern[colon - pattern] = 0;
     NB_GO(nb_strdup(colon + 1, &copy, err));
-    if (o.regex) {
-        regex_t *re;
-        if (!compile(o.pattern, &re)) {
-            status = bad_override(err, text, "the regular expression cannot be read");
-            goto out;
-        }
-        onig_free(re);
-    }
+    if (o.regex)
+        NB_GO(whole_name(&o, err));
     for (char *at = copy, *next; at; at = next) {
         next = strchr(at, ',');
         if (next)

@@ -10,7 +10,7 @@
  * matching the whole name). The last override that matches a module and has the key wins. */
 typedef struct nb_override {
     const char *text; /* as given; borrowed */
-    char *pattern;
+    char *pattern; /* a glob, or a regular expression for whole names */
     bool regex;
     bool has_skip, skip;
     bool has_bits, has_group;

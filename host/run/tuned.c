@@ -93,7 +93,7 @@ static bool on_step(void *ctx, size_t step, double kl) {
     nb__run_sample_memory(r);
     if (step && r->hooks->progress)
         r->hooks->progress(r->hooks->ctx, &p);
-    return !r->hooks->stop || !r->hooks->stop(r->hooks->ctx);
+    return !nb_run_stop_asked(r->hooks);
 }
 
 /* Embeddings of all windows into r->hidden, which nothing else needs any more, nor the buffers of stages. */

@@ -22,6 +22,7 @@
 #include "host/base/size.h"
 #include "host/scheme/bits.h"
 #include "host/scheme/impl.h"
+#include "host/tensor/repack.h"
 
 /* ---- reading ---- */
 
@@ -65,10 +66,9 @@ static bool all_fields(const nb_view *v, size_t groups, size_t n, unsigned bits,
 /* Adds 1 to each field as GPTQModel does: to whole words, and for 3 bits field by field, without carry. */
 static void unpack_zeros(const unsigned char *src, size_t n, unsigned bits, bool v1, uint32_t *words, uint8_t *fields) {
     size_t count = nb__stream_words(n, bits);
-    static const uint32_t ones[9] = {[2] = 0x55555555u, [4] = 0x11111111u, [8] = 0x01010101u};
     memcpy(words, src, 4 * count);
     for (size_t i = 0; v1 && i < count; i++)
-        words[i] += ones[bits];
+        words[i] += nb_gptq_ones(bits);
     nb__unpack_stream(words, n, bits, fields);
     for (size_t i = 0; v1 && bits == 3 && i < n; i++)
         fields[i] = (fields[i] + 1) & 7;

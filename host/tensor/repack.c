@@ -172,14 +172,18 @@ static void word_codes(const nb_weight_desc *d, const nb_weight_source *s, size_
             codes[r * k + j] = (uint8_t)stream_code(s->codes, row + r, d->n, j, d->bits);
 }
 
+uint32_t nb_gptq_ones(unsigned bits) {
+    static const uint32_t ones[9] = {[2] = 0x55555555u, [4] = 0x11111111u, [8] = 0x01010101u};
+    return ones[bits];
+}
+
 /* Zero point n of a group that begins at word `first`. The first version stores zero - 1, subtracted from whole words (from each field
  * where there are 3 bits): adding it back likewise is exact also where a zero point of 0 has borrowed from its neighbour. */
 static unsigned gptq_zero(const nb_weight_desc *d, const nb_weight_source *s, size_t first, size_t n) {
-    static const uint32_t ones[9] = {[2] = 0x55555555u, [4] = 0x11111111u, [8] = 0x01010101u};
     unsigned bits = d->bits, mask = (1u << bits) - 1u, v1 = s->layout == NB_LAYOUT_GPTQ_V1;
     if (bits == 3)
         return (stream_code(s->zeros, first, 1, n, bits) + v1) & mask;
-    return (word_at(s->zeros, first + n / (32 / bits)) + v1 * ones[bits]) >> n % (32 / bits) * bits & mask;
+    return (word_at(s->zeros, first + n / (32 / bits)) + v1 * nb_gptq_ones(bits)) >> n % (32 / bits) * bits & mask;
 }
 
 static float zero_at(const nb_weight_desc *d, const nb_weight_source *s, size_t n, size_t g) {

@@ -7,6 +7,9 @@
 #include <nibble/packed.h>
 #include "host/base/err.h"
 
+/* What GPTQ's first version has subtracted from each word of zero points: 1 in each field; 0 for 3 bits, whose fields cross words. */
+uint32_t nb_gptq_ones(unsigned bits);
+
 /* Groups of a row. */
 size_t nb_repack_groups(const nb_weight_desc *d);
 

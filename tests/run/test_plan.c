@@ -11,7 +11,7 @@ Test(override, forms) {
     cr_assert(!strcmp(o.pattern, "*.down_proj") && o.has_bits && o.bits == 8 && o.has_group && o.group_size == 32 && !o.has_skip);
     nb_override_free(&o);
     cr_assert_eq(nb_override_parse("re:model\\.layers\\.[01]\\..*:skip", &o, NULL), NB_OK);
-    cr_assert(o.regex && !strcmp(o.pattern, "model\\.layers\\.[01]\\..*") && o.has_skip && o.skip);
+    cr_assert(o.regex && !strcmp(o.pattern, "(?:model\\.layers\\.[01]\\..*)\\z") && o.has_skip && o.skip);
     nb_override_free(&o);
     cr_assert_eq(nb_override_parse("x:skip=false,bits=8", &o, NULL), NB_OK);
     cr_assert(o.has_skip && !o.skip && o.bits == 8);
