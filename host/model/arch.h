@@ -72,7 +72,7 @@ typedef struct nb_hparams {
     double rope_local_theta;  /* of local layers, without scaling */
     nb_rope_scaling rope_scaling;
     double rope_factor, rope_low_freq, rope_high_freq;
-    size_t rope_original_context;
+    size_t rope_original_context; /* with NB_ROPE_FACTORS: 0 where no parameters of Llama-3's rotation give these factors */
     nb_dtype dtype; /* of the checkpoint's weights, as its config states it */
 } nb_hparams;
 

@@ -160,6 +160,7 @@ static nb_status find_rope(nb_model *m, nb_err *err) {
                 nb_free(factors);
                 return NB_E_INPUT;
             }
+        nb_rope_solve(&m->hp, factors);
     }
     nb__rope_inv_freq(&m->hp, factors, m->inv_freq[0]);
     nb_free(factors);

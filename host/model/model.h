@@ -24,6 +24,9 @@ const nb_scheme_config *nb_model_scheme(const nb_model *model);
 size_t nb_gguf_row(const nb_hparams *hp, size_t row);
 /* factors [head_dim / 2]: GGUF's divisors that stand for Llama-3's rotation. */
 void nb_rope_factors(const nb_hparams *hp, float *factors);
+/* The other way: Llama-3's parameters that give the factors, into hp, whose head_dim and rope_theta are read. false: there are none, or fewer than two
+ * frequencies lie between its bounds. */
+bool nb_rope_solve(nb_hparams *hp, const float *factors);
 
 /* The tensor that holds a linear's dense weight in its file; NULL where the linear is quantized. */
 const nb_view *nb_model_linear_view(const nb_model *model, size_t layer, nb_lin lin);

@@ -10,24 +10,20 @@
 #include "host/run/output.h"
 #include "host/tokenizer/export.h"
 
-/* rope_scaling of config.json, or null. GGUF's per-frequency factors have no place in it. */
+/* rope_scaling of config.json, or null. GGUF's per-frequency factors have no place in it unless they are Llama-3's. */
 static nb_status rope_scaling(const nb_hparams *hp, json_t **out, nb_err *err) {
-    switch (hp->rope_scaling) {
-    case NB_ROPE_NONE:
+    if (hp->rope_scaling == NB_ROPE_FACTORS && !hp->rope_original_context)
+        return nb_fail(err, NB_E_UNSUPPORTED, "rope_freqs.weight of this GGUF is not Llama 3's and cannot be written to a config.json; quantize the "
+                       "Hugging Face original, or write a GGUF (--format gguf)");
+    if (hp->rope_scaling == NB_ROPE_NONE)
         *out = json_null();
-        return NB_OK;
-    case NB_ROPE_LINEAR:
+    else if (hp->rope_scaling == NB_ROPE_LINEAR)
         *out = json_pack("{s:s, s:f}", "rope_type", "linear", "factor", hp->rope_factor);
-        return *out ? NB_OK : nb_fail_memory(err, 0, "config.json");
-    case NB_ROPE_LLAMA3:
+    else
         *out = json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", hp->rope_factor, "low_freq_factor",
                          hp->rope_low_freq, "high_freq_factor", hp->rope_high_freq, "original_max_position_embeddings",
                          (json_int_t)hp->rope_original_context);
-        return *out ? NB_OK : nb_fail_memory(err, 0, "config.json");
-    default:
-        return nb_fail(err, NB_E_UNSUPPORTED,
-                       "rope_freqs of this GGUF cannot be written to a config.json; quantize the Hugging Face original");
-    }
+    return *out ? NB_OK : nb_fail_memory(err, 0, "config.json");
 }
 
 /* What config.json of a family with local layers says besides, in the way that old and new versions of Transformers read. */

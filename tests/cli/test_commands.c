@@ -292,6 +292,13 @@ Test(commands, gguf_refusals_and_left_out_linears) {
 
 /* Norms are whole in a GGUF, whatever the source holds, and take channel scales. K = 48 and 80 are no whole blocks: those are
  * left alone. */
+/* A GGUF has a factor for each frequency, config.json the parameters that they are made of. */
+Test(commands, rope_factors_become_llama3s_parameters) {
+    cr_assert_eq(shell("$N quantize $M/../gguf/llama-untied-mix.gguf -o x --method rtn --override '*:skip' -q && python3 -c \"\nimport json, sys\n"
+                       "rope = [json.load(open(p + '/config.json'))['rope_scaling'] for p in ('x', '$M/llama-untied-bf16')]\n"
+                       "sys.exit(rope[0] != rope[1])\""), 0, "%s%s", run_out, run_err);
+}
+
 Test(commands, gguf_of_gemma3) {
     cr_assert_eq(shell("mkdir m && cp $M/gemma3-bf16/* m/ && sed -i 's/\"query_pre_attn_scalar\": 24/\"query_pre_attn_scalar\": 16/' m/config.json"), 0);
     cr_assert_eq(shell("$N quantize $M/gemma3-bf16 -o x.gguf --format gguf --method rtn --override '*:skip' -q"), 2);

@@ -81,6 +81,8 @@ Test(place, slashes_at_the_end_are_none) {
 /* What ends a run ends it before the first block: no work folder is left. */
 Test(place, what_cannot_be_written_is_said_before_work_begins) {
     cr_assert_eq(shell("$N quantize $M/llama-untied-bf16 --method rtn --format gguf --override '*:skip' -q -o rope.gguf"), 0, "%s", run_err);
+    cr_assert_eq(shell("at=$(LC_ALL=C grep -obUaP '(\\x00\\x00\\x00\\x41){4}' rope.gguf | head -1 | cut -d: -f1) && "
+                       "printf '\\0\\0\\20\\101' | dd of=rope.gguf bs=1 seek=$at conv=notrunc"), 0, "%s", run_err); /* one factor of 8 is 9 now */
     refused(RTN "rope.gguf --group-size -1 -o out", "rope_freqs");
     cr_assert_eq(shell("cp -r $M/llama-tied-f16 m && ln -s nowhere m/README.md"), 0);
     cr_assert_eq(shell(RTN "m -o out"), 3, "%s", run_err);
