@@ -93,9 +93,9 @@ static unsigned get_code(const unsigned char *block, unsigned bits, size_t row, 
                          size_t c) {
     size_t byte = 4 * row + c;
     if (bits == 3)
-        return (block[u / 4 * 64 + byte] >> 2 * (u % 4) & 3u) | (block[128 + byte] >> u & 1u) << 2;
+        return ((unsigned)block[u / 4 * 64 + byte] >> 2 * (u % 4) & 3u) | ((unsigned)block[128 + byte] >> u & 1u) << 2;
     size_t per = 8 / bits;
-    return block[u / per * 64 + byte] >> bits * (u % per) & ((1u << bits) - 1u);
+    return (unsigned)block[u / per * 64 + byte] >> bits * (u % per) & ((1u << bits) - 1u);
 }
 
 static void pack_params(const nb_qweight *w, const nb__qlayout *l, size_t r, const float *scales,
