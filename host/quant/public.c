@@ -27,6 +27,7 @@ nb_status nb_quantize_options_init(nb_quantize_options *options, size_t size) {
                                      .damp = 0.01,
                                      .damp_step = 0.01,
                                      .damp_max = 1.0,
+                                     .output_damp = nb_quant_defaults(1).output_damp,
                                      .iterations = 200};
     return NB_OK;
 }
@@ -75,6 +76,8 @@ static nb_status translate(const nb_quantize_options *o, size_t k, const nb_quan
     out->damp = o->damp;
     out->damp_step = o->damp_step;
     out->damp_max = o->damp_max;
+    out->output_damp = o->output_damp;
+    out->either_sign = o->either_sign != 0;
     out->asym = o->asym_calib;
     out->descent = o->descent;
     out->float_zeros = o->float_zeros != 0;
@@ -178,7 +181,8 @@ static nb_status run(nb_stream *stream, const nb_quantizer *method, const nb_qua
     nb_qtensor q = {0};
     nb_status status;
     NB_GO(load_weight(stream, in, &w, err));
-    if (method->needs_hessian && (in->hessian || in->x))
+    bool reads = method->needs_hessian || (method->weighs && options->scales == NB_SCALES_SEARCH);
+    if (reads && (in->hessian || in->x))
         NB_GO(load_statistics(stream, in, &stats, err));
     NB_GO(method->run(stream, w, in->n, in->k, &stats, options, &q, &report, err));
     if (out->dequantized)

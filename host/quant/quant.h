@@ -66,6 +66,7 @@ typedef struct nb_quantizer {
     const char *name;   /* as in --method */
     const char *about;  /* one line for --help */
     bool needs_hessian;
+    bool weighs; /* ... or, without that: reads one, if it is there, to weigh the search of scales */
     /* Device bytes beside weight, statistics and codes. */
     size_t (*scratch)(size_t n, size_t k, const nb_quant_options *options);
     /* w: f32 [n,k] on the device, ld = k; overwritten. out: a new qtensor on the host, codes in stored column order. On return

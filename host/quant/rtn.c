@@ -20,6 +20,7 @@ const nb_quantizer nb__quantizer_rtn = {
     .name = "rtn",
     .about = "round to nearest; needs no calibration data",
     .needs_hessian = false,
+    .weighs = true,
     .scratch = nb__quant_round_scratch,
     .run = rtn_run,
 };

@@ -19,7 +19,8 @@ typedef enum nb_column_order {
 /* How the scale and zero point of a group of columns are found. */
 typedef enum nb_scale_rule {
     NB_SCALES_MINMAX = 0, /* by the range of its weights */
-    NB_SCALES_SEARCH = 1  /* of a grid of shrunk ranges, those of least squared error, weighted by diag H (gptq, autoround) */
+    NB_SCALES_SEARCH = 1  /* of a grid of shrunk ranges, those of least squared error, weighted by diag H where the input has a
+                                 Hessian or x: AWQ's clip search for rtn. hqq has its own */
 } nb_scale_rule;
 
 /* How to quantize. Set it up with nb_quantize_options_init, then change fields. */
@@ -37,7 +38,11 @@ typedef struct nb_quantize_options {
                                  more is better: 655 / tokens below 65536 (docs/quality.md) */
     double damp_step;         /* while H + damping is not positive definite: damp + step, damp + 10 step, ... */
     double damp_max;          /* ... up to this */
-    nb_scale_rule scales;     /* NB_SCALES_MINMAX unless set; for gptq NB_SCALES_SEARCH is better, for rtn, which weighs nothing, worse */
+    double output_damp;       /* gptq with `output`: this fraction of the mean of its diagonal is added to it, ten times as much again while it is
+                                 not positive definite; 0.25; of few tokens more: 4096 / tokens, from 0.25 to 4 (docs/quality.md) */
+    nb_scale_rule scales;     /* NB_SCALES_MINMAX unless set; NB_SCALES_SEARCH is better for gptq, and for rtn with a Hessian or x; worse for
+                                 rtn without */
+    int either_sign;          /* symmetric, NB_SCALES_SEARCH: scales may be negative, where the reader multiplies by them (GGUF's Q4_0); 0 unless set */
     double asym_calib;        /* gptq: part of asymmetric calibration, 0 (none, unless set) to 1; needs cross or x_original */
     unsigned descent;         /* gptq: sweeps of coordinate descent at the end, which never raise a row's error; 0 unless set */
     int float_zeros;          /* hqq: zero points need not be whole; 0 unless set */
@@ -51,16 +56,15 @@ typedef struct nb_quantize_input {
     size_t n, k;          /* output rows, input columns */
     const float *weight;  /* [n,k], finite */
     size_t ldw;           /* floats from row to row, at least k; 0 = k */
-    const float *hessian; /* gptq, autoround (others do not look): [k,k], X^T X * 2 / rows of calibration inputs X, symmetric; NULL where x is given */
+    const float *hessian; /* gptq, autoround; rtn weighs NB_SCALES_SEARCH by it; hqq does not look: [k,k], X^T X * 2 / rows of calibration inputs X, symmetric; NULL where x is given */
     const float *x;       /* ... or [rows,k] calibration inputs themselves, row-major without gaps; NULL where hessian is */
     size_t rows;
     const float *cross;      /* optional, with hessian: [k,k], Xo^T X * 2 / rows, Xo the inputs that the same rows had in the
                                 original model; for asym_calib (arXiv 2504.02692) */
     const float *x_original; /* optional, with x: Xo itself, [rows,k] */
     const float *output;     /* optional, gptq: [n,n], the covariance of the loss's gradients by the linear's outputs, symmetric, at any
-                                scale: rows then make up for each other's errors too (arXiv 2505.22988). 0.25 of its mean diagonal is
-                                added to it, ten times as much again while it is not positive definite; all zero: rows stay
-                                independent. Not with NB_ORDER_ACT */
+                                scale: rows then make up for each other's errors too (arXiv 2505.22988); all zero: rows stay independent.
+                                Not with NB_ORDER_ACT */
 } nb_quantize_input;
 
 /* Where the result goes: the caller's memory. Zero-initialise, then set size and pointers. */
@@ -80,7 +84,7 @@ typedef struct nb_quantize_output {
 } nb_quantize_output;
 
 /* Defaults: gptq on the CPU, all processors, 4 bits, groups of 128, asymmetric, F16 scales, NB_ORDER_GROUP_AWARE, damping
- * 0.01, step 0.01, up to 1; 200 iterations. size is sizeof(nb_quantize_options). */
+ * 0.01, step 0.01, up to 1, of outputs 0.25; 200 iterations. size is sizeof(nb_quantize_options). */
 NB_API nb_status nb_quantize_options_init(nb_quantize_options *options, size_t size);
 
 /* Quantizes one weight matrix.
@@ -96,8 +100,8 @@ NB_API nb_status nb_quantize_matrix(const nb_quantize_options *options, const nb
                                     nb_quantize_output *output, nb_err *err);
 
 /* Channel scales for linears with one input (AWQ, arXiv 2306.00978): quantize weight * s (columns) in place of weight, and divide
- * the input by s where it is made. s [k] has the least error of s = (mean |x|)^alpha, alpha = 0, 0.1, ... 0.7, after rounding to
- * nearest; it is all 1 where nothing is gained. All inputs have the same k; statistics are those of the first, whose x or
+ * the input by s where it is made: its Hessian is then H[i][j] / (s[i] s[j]). s [k] has the least error of s = (mean |x|)^alpha, alpha = 0,
+ * 0.1, ... 0.7, after rounding to nearest by the rule options->scales (as method "rtn" does with that Hessian); it is all 1 where nothing is gained. All inputs have the same k; statistics are those of the first, whose x or
  * hessian must be there (from a Hessian, the root of its diagonal stands for mean |x|). s is divided by sqrt(max s * min s), kept in 1e-4
  * to 1e4, and 1 in channels that are always 0. *alpha may be NULL. Thread-safe; keeps no state. NB_E_USAGE, NB_E_INPUT (NaN or infinity),
  * NB_E_MEMORY, NB_E_DEVICE; s is then unspecified. */

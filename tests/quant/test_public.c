@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { N = 24, K = 80, ROWS = 400, GROUP = 32, GROUPS = 3 };
+enum { N = 48, K = 80, ROWS = 400, GROUP = 32, GROUPS = 3 };
 static float w[N * K], x[ROWS * K], h[K * K];
 
 typedef struct result {
@@ -252,7 +252,13 @@ Test(public_quantize, covariance_of_outputs) {
     for (size_t i = 0; i < N * N; i++)
         g[i] = i % (N + 1) ? 1.0f : 2.0f;
     cr_assert_eq(run(&o, &in, &other, NULL), NB_OK);
-    cr_assert_eq(N > 32, memcmp(plain.codes, other.codes, sizeof plain.codes) != 0, "rows of one batch do not see each other");
+    cr_assert(memcmp(plain.codes, other.codes, sizeof plain.codes), "rows of the second batch see the first's errors");
+    o.output_damp = 4.0;
+    cr_assert_eq(run(&o, &in, &same, NULL), NB_OK);
+    cr_assert(memcmp(same.codes, other.codes, sizeof same.codes), "less of them with more damping");
+    o.output_damp = -1.0;
+    cr_assert_eq(run(&o, &in, &same, NULL), NB_E_USAGE);
+    o.output_damp = 0.25;
     o.order = NB_ORDER_ACT;
     cr_assert_eq(run(&o, &in, &other, NULL), NB_E_USAGE);
     o = defaults();
@@ -295,6 +301,70 @@ Test(public_quantize, asymmetric_calibration) {
     }
     cr_assert_lt(off, 0.03 * size, "%g of %g", off, size);
     cr_assert_lt(off_x, 0.03 * size, "%g of %g", off_x, size);
+}
+
+/* A symmetric grid has one code more on one side of zero: with scales of either sign that may be either. Each group's error, weighted by diag H,
+ * is the least of more candidates. */
+Test(public_quantize, scales_of_either_sign) {
+    static result one, both;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    o.method = "rtn";
+    o.symmetric = 1;
+    o.scales = NB_SCALES_SEARCH;
+    cr_assert_eq(run(&o, &in, &one, NULL), NB_OK);
+    o.either_sign = 1;
+    cr_assert_eq(run(&o, &in, &both, NULL), NB_OK);
+    size_t negative = 0;
+    for (size_t i = 0; i < N * GROUPS; i++) {
+        double error[2] = {0};
+        size_t from = i % GROUPS * GROUP, to = from + GROUP < K ? from + GROUP : K;
+        for (size_t j = from; j < to; j++)
+            for (int e = 0; e < 2; e++) {
+                double off = (double)w[i / GROUPS * K + j] - (double)(e ? &both : &one)->back[i / GROUPS * K + j];
+                error[e] += off * off * (double)h[j * (K + 1)];
+            }
+        cr_assert_gt(one.scales[i], 0.0f);
+        cr_assert_leq(error[1], error[0] * (1 + 1e-5), "group %zu: %g of %g", i, error[1], error[0]); /* f32 sums of 32 */
+        negative += both.scales[i] < 0.0f;
+    }
+    cr_assert(negative > 0 && negative < N * GROUPS, "%zu", negative);
+}
+
+/* Error of rounding w * s with the Hessian that it has then. */
+static double scaled_loss(const nb_quantize_options *o, const float *s, bool hessian) {
+    static result scaled;
+    static float ws[N * K], hs[K * K];
+    nb_quantize_input in = input();
+    for (size_t i = 0; i < N * K; i++)
+        ws[i] = w[i] * s[i % K];
+    for (size_t i = 0; i < K * K; i++)
+        hs[i] = h[i] / (s[i / K] * s[i % K]);
+    in.weight = ws;
+    in.hessian = hessian ? hs : NULL;
+    cr_assert_eq(run(o, &in, &scaled, NULL), NB_OK);
+    for (size_t i = 0; i < N * K; i++)
+        scaled.back[i] /= s[i % K];
+    return loss(scaled.back);
+}
+
+/* AWQ with its clip search: rounding has the error that the channels were chosen for. Without the Hessian the search clips what matters. */
+Test(public_quantize, channel_scales_and_clip_search) {
+    float s[K], ones[K];
+    double alpha = -1;
+    nb_quantize_options o = defaults();
+    nb_quantize_input in = input();
+    for (size_t i = 0; i < K; i++)
+        ones[i] = 1.0f;
+    o.method = "rtn";
+    o.scales = NB_SCALES_SEARCH;
+    cr_assert_eq(nb_quantize_channels(&o, &in, 1, s, &alpha, NULL), NB_OK);
+    cr_assert_gt(alpha, 0.0);
+    double weighted = scaled_loss(&o, s, true);
+    cr_assert_lt(weighted, scaled_loss(&o, ones, true));
+    cr_assert_lt(weighted, scaled_loss(&o, s, false));
+    o.scales = NB_SCALES_MINMAX;
+    cr_assert_lt(weighted, scaled_loss(&o, s, true));
 }
 
 Test(public_quantize, channel_scales) {
