@@ -24,7 +24,7 @@ typedef struct quantize_values {
 /* clang-format off */
 static const nb_opt opts[] = {
     {"output", 'o', NB_OPT_STR, AT(out), "DIR", NULL, 0, 0, "folder to write (a file for --format gguf); it appears only when it is whole"},
-    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text, for --asym; awq+gptq, awq: channel scales folded into norms first, then the one or the other; autoround, gptq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest or from GPTQ (CPU only); any of these and +tune (gptq+tune): at last the scales of all groups are learned together, by gradient steps on the KL divergence of the whole model's predictions to the original's (CPU only); best: what measured best, of what bits, device, memory and --budget allow (default gptq)"},
+    {"method", 0, NB_OPT_STR, AT(method), "NAME", NULL, 0, 0, "gptq: minimises the error of each layer's output on calibration text; rtn: rounding to nearest, needs no text; hqq: zero points by half-quadratic steps, needs no text, for --asym --format gguf (with the whole zero points of the other formats it is rounding to nearest); awq+gptq, awq, awq+hqq: channel scales folded into norms first, then GPTQ, rounding to nearest or hqq; autoround, gptq+autoround, hqq+autoround: rounding and ranges learned block by block by signed gradient steps, from rounding to nearest, GPTQ or hqq (CPU only); any of these and +tune (gptq+tune): at last the scales of all groups are learned together, by gradient steps on the KL divergence of the whole model's predictions to the original's (CPU only); best: what measured best, of what bits, device, memory and --budget allow (default gptq)"},
     {"budget", 0, NB_OPT_NUMBER, AT(budget), "SECONDS", NULL, 0, 1000000000, "best: computing may take so long by the estimate of --dry-run; 0: any (default 0)"},
     {"bits", 'b', NB_OPT_INT, AT(bits), "N", NULL, 2, 8, "bits of a weight: 2, 3, 4 or 8 (default 4)"},
     {"group-size", 'g', NB_OPT_STR, AT(group_size), "auto|N", NULL, 0, 0, "inputs that share a scale; -1: a whole row; auto: the largest of 128, 64 and 32 that divides every layer; 32 for a GGUF (default auto)"},
@@ -142,6 +142,11 @@ static nb_status to_options(const quantize_values *v, const char *model, const c
 
 /* ---- the plan, printed ---- */
 
+/* What finds scales and zero points. */
+static const char *scales_by(const nb_plan *plan) {
+    return !strcmp(plan->method->name, "hqq") ? "hqq" : nb_scale_rule_name(plan->scales);
+}
+
 static json_t *plan_json(const nb_plan *plan) {
     json_t *items = json_array();
     for (size_t i = 0; i < plan->count; i++) {
@@ -151,7 +156,7 @@ static json_t *plan_json(const nb_plan *plan) {
                                                (json_int_t)it->group_size));
     }
     return json_pack("{s:i, s:s, s:b, s:i, s:s, s:s, s:I, s:b, s:I, s:I, s:I, s:f, s:I, s:f, s:s?, s:o}", "schema", 1, "method", plan->method_name,
-                     "two_sided", (int)plan->two_sided, "descent", (int)plan->descent, "scales", nb_scale_rule_name(plan->scales),
+                     "two_sided", (int)plan->two_sided, "descent", (int)plan->descent, "scales", scales_by(plan),
                      "format", plan->config.format, "group_size", (json_int_t)plan->group_size, "symmetric",
                      (int)plan->config.symmetric, "weights", (json_int_t)plan->weights, "packed_bytes",
                      (json_int_t)plan->packed_bytes, "other_bytes", (json_int_t)plan->other_bytes, "bits_per_weight",
@@ -163,7 +168,7 @@ static void print_settings(const nb_plan *plan, FILE *out) {
     char packed[24], other[24], peak[24];
     fprintf(out, "%s%s%s, %u bits, group size %lld, %s, scales by %s, format %s\n", plan->method_name,
             plan->two_sided ? " with feedback over rows" : "", plan->descent ? " and coordinate descent" : "", plan->config.bits,
-            (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", nb_scale_rule_name(plan->scales),
+            (long long)plan->group_size, plan->config.symmetric ? "symmetric" : "asymmetric", scales_by(plan),
             plan->config.format);
     fprintf(out, "quantized matrices %s (%.3f bits per weight), other tensors %s, peak memory about %s\n",
             nb_bytes_text((double)plan->packed_bytes, packed), plan->bits_per_weight,
@@ -232,7 +237,8 @@ static void on_progress(void *ctx, const nb_run_progress *r) {
         return;
     }
     if (r->learned_before >= 0)
-        snprintf(note, sizeof note, "loss %.3e, learned %.3e -> %.3e", r->loss, r->learned_before, r->learned_after);
+        snprintf(note, sizeof note, "loss %.3e, learned %.3e -> %.3e%s", r->loss, r->learned_before, r->learned_after,
+                 r->learned_after < r->learned_before ? "" : ", not kept");
     else if (r->loss >= 0)
         snprintf(note, sizeof note, "loss %.3e", r->loss);
     nb_progress_step(ctx, r->block, r->blocks, r->seconds, r->resumed ? "from the journal" : note);
@@ -291,6 +297,16 @@ static nb_status settle_machine(const quantize_values *v, const nb_model *model,
     return nb_best_options(model, o, &limits, err);
 }
 
+/* Settings of GPTQ for a method without it say that something else was meant. What best falls back to is not the user's doing. */
+static nb_status check_used(const quantize_values *v, const nb_plan *plan, nb_err *err) {
+    const char *given = v->damp >= 0 ? "--damp" : v->asym_calib >= 0 ? "--asym-calib" : order_of(v->order) != NB_ORDER_GROUP_AWARE ? "--order" : NULL;
+    if (given && !plan->method->needs_hessian && strcmp(v->method, "best") != 0)
+        return nb_fail_at(err, NB_E_USAGE, NULL, given, "belongs to GPTQ, which \"%s\" is without", v->method);
+    if (strcmp(v->scales, "auto") != 0 && !strcmp(plan->method->name, "hqq"))
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--scales", "are hqq's own matter");
+    return NB_OK;
+}
+
 static nb_status execute(const quantize_values *v, const char *path, nb_err *err) {
     nb_override *overrides = NULL;
     nb_run_options o = {0};
@@ -305,6 +321,7 @@ static nb_status execute(const quantize_values *v, const char *path, nb_err *err
     NB_GO(nb_model_open(path, &model, err));
     NB_GO(settle_machine(v, model, &o, &machine, err));
     NB_GO(nb_plan_make(model, &o, &plan, err));
+    NB_GO(check_used(v, &plan, err));
     NB_GO(v->dry_run ? dry_run(v, &plan, &machine, err) : quantize(v, model, &plan, &o, err));
 out:
     nb_plan_free(&plan);

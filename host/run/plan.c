@@ -483,8 +483,8 @@ static nb_status split_method(nb_plan *plan, const char *name, nb_err *err) {
     memcpy(base, at, rest);
     base[rest] = 0;
     plan->method = plan->smooth && len == 4 ? NULL : nb_quantizer_by_name(rest == 0 && (plan->smooth || plan->learn) ? "rtn" : base);
-    return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method; gptq, rtn, hqq, awq, awq+gptq, autoround, gptq+autoround, "
-                                                   "each of them and +tune, and best are", name);
+    return plan->method ? NB_OK : nb_fail_at(err, NB_E_USAGE, NULL, "--method", "\"%s\" is not a method; gptq, rtn, hqq, awq, awq+gptq, awq+hqq, autoround, "
+                                                   "gptq+autoround, hqq+autoround, each of them and +tune, and best are", name);
 }
 
 static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *err) {
@@ -508,6 +508,8 @@ static nb_status settle_method(nb_plan *plan, const nb_run_options *o, nb_err *e
     if ((o->iterations || o->batch || o->rate > 0) && !plan->learn && !plan->tune)
         return nb_fail_at(err, NB_E_USAGE, NULL, o->iterations ? "--iters" : o->batch ? "--batch" : "--rate", "belongs to autoround and tune, which \"%s\" is "
                           "without", o->method);
+    if (o->rate > 0 && plan->learn && plan->tune)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--rate", "is not the same thing to autoround and tune; leave it out");
     settle_learning(plan, o);
     plan->needs_data = plan->smooth || plan->learn || plan->tune || plan->method->needs_hessian;
     plan->two_sided = o->two_sided && !strcmp(plan->method->name, "gptq");
