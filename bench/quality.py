@@ -28,6 +28,8 @@ ROWS = [
     ("w4 rtn sym g32", "--bits 4 --sym --method rtn --group-size 32"),
     ("w4 hqq asym", "--bits 4 --asym --method hqq"),
     ("w4 gptq minmax asym", "--bits 4 --asym --scales minmax --asym-calib 0"),
+    ("w4 hqq real zeros asym", "--bits 4 --asym --method hqq --format gguf --embeddings f16"),
+    ("w4 gptq minmax asym damp 0.05", "--bits 4 --asym --scales minmax --asym-calib 0 --damp 0.05"),
     ("w4 gptq minmax stored asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order stored"),
     ("w4 gptq minmax act asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order act"),
     ("w4 gptq minmax act-static asym", "--bits 4 --asym --scales minmax --asym-calib 0 --order act-static"),
@@ -37,6 +39,7 @@ ROWS = [
     ("w4 gptq act asym", "--bits 4 --asym --order act"),
     ("w4 gptq minmax calib asym", "--bits 4 --asym --scales minmax"),
     ("*w4 gptq asym", "--bits 4 --asym"),
+    ("w4 gptq self asym", "--bits 4 --asym --calib self"),
     ("w4 gptq asym calib 1", "--bits 4 --asym --asym-calib 1"),
     ("w4 gptq asym damp 0.05", "--bits 4 --asym --damp 0.05"),
     ("w4 gptq asym damp 0.002", "--bits 4 --asym --damp 0.002"),
@@ -47,9 +50,11 @@ ROWS = [
     ("w4 awq+gptq+tune two-sided asym", "--bits 4 --asym --method awq+gptq+tune --two-sided"),
     ("w4 awq asym", "--bits 4 --asym --method awq"),
     ("*w4 awq+gptq asym", "--bits 4 --asym --method awq+gptq"),
+    ("w4 gptq+autoround asym", "--bits 4 --asym --method gptq+autoround --iters 50"),
     ("w4 autoround asym", "--bits 4 --asym --method autoround --iters 50"),
     ("w4 autoround sym", "--bits 4 --sym --method autoround --iters 50"),
     ("w4 gptq minmax sym", "--bits 4 --sym --scales minmax --asym-calib 0"),
+    ("w4 gptq minmax sym damp 0.05", "--bits 4 --sym --scales minmax --asym-calib 0 --damp 0.05"),
     ("w4 gptq minmax act-static sym", "--bits 4 --sym --scales minmax --asym-calib 0 --order act-static"),
     ("w4 gptq minmax sym g32", "--bits 4 --sym --scales minmax --asym-calib 0 --group-size 32"),
     ("*w4 gptq sym", "--bits 4 --sym"),
@@ -59,6 +64,9 @@ ROWS = [
     ("w4 awq sym", "--bits 4 --sym --method awq"),
     ("w4 awq+gptq sym", "--bits 4 --sym --method awq+gptq"),
     ("*w4 gptq sym g32", "--bits 4 --sym --group-size 32"),
+    ("w2 rtn asym", "--bits 2 --asym --method rtn"),
+    ("w2 gptq asym", "--bits 2 --asym"),
+    ("w2 awq+gptq two-sided asym", "--bits 2 --asym --method awq+gptq --two-sided"),
     ("w3 rtn asym", "--bits 3 --asym --method rtn"),
     ("w3 rtn sym", "--bits 3 --sym --method rtn"),
     ("w3 hqq asym", "--bits 3 --asym --method hqq"),
@@ -75,11 +83,13 @@ ROWS = [
     ("w3 autoround asym", "--bits 3 --asym --method autoround --iters 50"),
     ("w3 autoround sym", "--bits 3 --sym --method autoround --iters 50"),
     ("w3 gptq sym", "--bits 3 --sym"),
+    ("w3 gptq sym g32", "--bits 3 --sym --group-size 32"),
     ("w3 gptq sym descent 2", "--bits 3 --sym --descent 2"),
     ("w3 awq+gptq sym", "--bits 3 --sym --method awq+gptq"),
     ("w3 awq+gptq two-sided sym", "--bits 3 --sym --method awq+gptq --two-sided"),
     ("w8 rtn sym", "--bits 8 --sym --method rtn"),
     ("w8 gptq sym", "--bits 8 --sym"),
+    ("w8 awq+gptq two-sided sym", "--bits 8 --sym --method awq+gptq --two-sided"),
 ]
 
 
@@ -96,11 +106,12 @@ def cpu():
 
 
 def row(o, folder, name, settings, seed):
-    out = os.path.join(folder, "out")
-    group = [] if "--group-size" in settings else ["--group-size", str(o.group)]
+    out = os.path.join(folder, "out.gguf" if "gguf" in settings else "out")
+    given = [] if "--group-size" in settings else ["--group-size", str(o.group)]
+    given += [] if "--calib" in settings else ["--calib", o.calib]
     before = cpu()
-    q = call([o.nibble, "quantize", o.model, "-o", out, "--force", "-q", "--json", "--calib", o.calib, "--samples", str(o.samples),
-              "--seq-len", str(o.seq_len), "--seed", str(seed), "-d", o.device, "-j", str(o.threads)] + group + settings.split())
+    q = call([o.nibble, "quantize", o.model, "-o", out, "--force", "-q", "--json", "--samples", str(o.samples),
+              "--seq-len", str(o.seq_len), "--seed", str(seed), "-d", o.device, "-j", str(o.threads)] + given + settings.split())
     spent = cpu() - before
     e = call([o.nibble, "eval", out, "--text", o.eval, "--seq-len", str(o.window), "--max-tokens", str(o.max_tokens), "--reference",
               o.reference or o.model, "--json", "-q", "-d", o.device, "-j", str(o.threads)])
