@@ -37,20 +37,22 @@ Test(methods, folded_channels_leave_the_model_as_it_was) {
     cr_assert_lt(folded, 3 * plain + 1e-5, "%g, without channel scales %g", folded, plain);
 }
 
-/* Each refinement of a run changes it, and none breaks it: at 3 bits all are nearer to the original than rounding to nearest. */
+/* Each refinement changes what GPTQ writes, and none breaks it: at 3 bits all are nearer to the original than rounding to nearest. Learned
+ * rounding keeps a block only where its error fell, which steps of the default length, 1 / 5, are too long for. */
 Test(methods, are_better_than_rounding) {
-    static const char *const methods[] = {"gptq", "gptq --descent 3", "awq+gptq", "autoround --iters 40 --batch 4", "gptq+autoround --iters 5",
-                                          "gptq --two-sided", "gptq+tune --iters 20 --rate 0.0003"};
+    static const char *const methods[] = {"gptq", "gptq --descent 3", "awq+gptq", "autoround --iters 40 --batch 4",
+                                          "gptq+autoround --iters 5 --rate 0.05", "gptq --two-sided", "gptq+tune --iters 20 --rate 0.0003"};
     cr_assert_eq(shell(RUN " --bits 3 --asym --method rtn -o rtn"), 0, "%s", run_err);
     double plain = divergence("rtn");
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         cr_assert_eq(shell(RUN " --bits 3 --asym --method %s -o m%zu", methods[i], i), 0, "%s", run_err);
         char name[16];
         snprintf(name, sizeof name, "m%zu", i);
+        if (i > 0)
+            cr_assert_eq(shell("cmp m0/model.safetensors %s/model.safetensors", name), 1, "%s is gptq", methods[i]);
         double kl = divergence(name);
         cr_assert_lt(kl, plain, "%s: %g, rounding %g", methods[i], kl, plain);
     }
-    cr_assert_eq(shell(RUN " --bits 3 --asym --method hqq -o hqq && cmp hqq/model.safetensors m0/model.safetensors"), 1);
 }
 
 /* Gradients go through Gemma's norms of heads and of what is added, its windows and its other activation too: what is learned with them

@@ -14,7 +14,7 @@ void *must_alloc(size_t count, size_t size) {
 }
 
 /* Gauss-Jordan with pivoting by rows. */
-static void invert(double *a, size_t k) {
+void naive_invert(double *a, size_t k) {
     double *inv = must_alloc(k * k, sizeof *inv);
     for (size_t i = 0; i < k; i++)
         inv[i * k + i] = 1.0;
@@ -43,7 +43,7 @@ static void invert(double *a, size_t k) {
 }
 
 /* Selection sort by falling key, first index first: the order as the format's text states it. */
-static void sort_falling(size_t *index, size_t count, const double *key) {
+void naive_sort_falling(size_t *index, size_t count, const double *key) {
     for (size_t i = 0; i < count; i++) {
         size_t best = i;
         for (size_t j = i + 1; j < count; j++)
@@ -60,7 +60,7 @@ static void order_columns(naive_result *r, const double *diag, size_t k, const n
     for (size_t j = 0; j < k; j++)
         r->visit[j] = j;
     if (o->order == NB_ORDER_ACT || o->order == NB_ORDER_ACT_STATIC)
-        sort_falling(r->visit, k, diag);
+        naive_sort_falling(r->visit, k, diag);
     if (o->order == NB_ORDER_GROUP_AWARE) {
         double *top = must_alloc(groups, sizeof *top);
         size_t *by_top = must_alloc(groups, sizeof *by_top), at = 0;
@@ -68,12 +68,12 @@ static void order_columns(naive_result *r, const double *diag, size_t k, const n
             top[j / g] = fmax(top[j / g], diag[j]);
         for (size_t j = 0; j < groups; j++)
             by_top[j] = j;
-        sort_falling(by_top, groups, top);
+        naive_sort_falling(by_top, groups, top);
         for (size_t i = 0; i < groups; i++) {
             size_t first = by_top[i] * g, count = first + g < k ? g : k - first;
             for (size_t j = 0; j < count; j++)
                 r->visit[at + j] = first + j;
-            sort_falling(r->visit + at, count, diag);
+            naive_sort_falling(r->visit + at, count, diag);
             at += count;
         }
         free(top);
@@ -105,19 +105,19 @@ static void group_params(naive_result *r, const double *w, size_t row, size_t gr
                                 : (float)fmin(top, fmax(0.0, nearbyint(-lo / (double)r->scales[at])));
 }
 
-static void damped_inverse(double *hinv, const float *h, const double *diag, size_t k, double damp) {
+void naive_damped_inverse(double *inverse, const float *h, size_t k, double damp) {
     double mean = 0.0;
     size_t live = 0;
+    for (size_t i = 0; i < k * k; i++)
+        inverse[i] = (double)h[i];
     for (size_t j = 0; j < k; j++) {
-        mean += diag[j];
-        live += diag[j] != 0.0;
+        mean += inverse[j * (k + 1)];
+        live += inverse[j * (k + 1)] != 0.0;
     }
     mean = live ? mean / (double)live : 1.0;
-    for (size_t i = 0; i < k * k; i++)
-        hinv[i] = (double)h[i];
     for (size_t j = 0; j < k; j++)
-        hinv[j * k + j] = (diag[j] == 0.0 ? mean : diag[j]) + damp * mean;
-    invert(hinv, k);
+        inverse[j * (k + 1)] = (inverse[j * (k + 1)] == 0.0 ? mean : inverse[j * (k + 1)]) + damp * mean;
+    naive_invert(inverse, k);
 }
 
 naive_result naive_gptq(const float *w, const float *h, size_t n, size_t k, const nb_quant_options *o, double damp) {
@@ -130,7 +130,7 @@ naive_result naive_gptq(const float *w, const float *h, size_t n, size_t k, cons
     for (size_t i = 0; i < n * k; i++)
         work[i] = diag[i % k] == 0.0 ? 0.0 : (double)w[i];
     order_columns(&r, diag, k, o);
-    damped_inverse(hinv, h, diag, k, damp);
+    naive_damped_inverse(hinv, h, k, damp);
     for (size_t g = 0; o->order == NB_ORDER_ACT_STATIC && g < groups; g++)
         for (size_t i = 0; i < n; i++)
             group_params(&r, work, i, g, groups, k, o);
@@ -168,6 +168,35 @@ void naive_free(naive_result *r) {
     void *all[] = {r->codes, r->scales, r->zeros, r->q, r->before, r->range, r->visit, r->group};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
+}
+
+/* Could rounding have gone either way? `slack` is the error of x relative to 1 step. */
+static bool near_tie(double x, double slack) {
+    return fabs(fabs(x - floor(x)) - 0.5) < slack;
+}
+
+/* Is a scale so near the middle of two F16 numbers that an error of relative size `slack` changes it? */
+static bool near_f16_tie(double scale, double slack) {
+    return nb_f32_to_f16((float)(scale * (1.0 - slack))) != nb_f32_to_f16((float)(scale * (1.0 + slack)));
+}
+
+size_t naive_ties(const nb_qtensor *q, const naive_result *r, const nb_quant_options *o, double slack) {
+    size_t ties = 0;
+    for (size_t i = 0; i < q->n; i++)
+        for (size_t p = 0; p < q->k; p++) {
+            size_t c = r->visit[p], at = i * q->groups + r->group[c];
+            bool same_params = q->scales[at] == r->scales[at] && q->zeros[at] == r->zeros[at];
+            if (same_params && q->codes[i * q->k + c] == r->codes[i * q->k + c])
+                continue;
+            bool tie = same_params ? near_tie(r->before[i * q->k + c], slack) : near_f16_tie(r->range[at], 0.1 * slack);
+            if (!same_params && q->scales[at] == r->scales[at]) /* the zero point is -min / scale, rounded */
+                tie = !o->symmetric;
+            cr_assert(tie, "row %zu position %zu: code %u naive %u at %g, scale %g naive %g", i, p, q->codes[i * q->k + c],
+                      r->codes[i * q->k + c], r->before[i * q->k + c], (double)q->scales[at], (double)r->scales[at]);
+            ties++;
+            break; /* what follows in this row has other errors to make up for */
+        }
+    return ties;
 }
 
 double quad_loss(const float *w, const float *q, const float *h, size_t n, size_t k) {

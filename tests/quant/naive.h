@@ -19,6 +19,17 @@ typedef struct naive_result {
 naive_result naive_gptq(const float *w, const float *h, size_t n, size_t k, const nb_quant_options *o, double damp);
 void naive_free(naive_result *r);
 
+/* Codes of each row equal the naive ones up to the first that is a provable tie, for a solver whose weights are off by at most `slack`
+ * steps; fails where they do not. Returns how many rows had a tie: what follows it in the row is not compared. */
+size_t naive_ties(const nb_qtensor *q, const naive_result *r, const nb_quant_options *o, double slack);
+
+/* a [k,k] becomes its inverse. */
+void naive_invert(double *a, size_t k);
+/* inverse [k,k] of h with damping times the mean diagonal added to its diagonal; of dead columns the mean is the diagonal. */
+void naive_damped_inverse(double *inverse, const float *h, size_t k, double damp);
+/* Indices sorted by falling key, in place; the first of equals stays first. */
+void naive_sort_falling(size_t *index, size_t count, const double *key);
+
 /* tr(E H E^T) in double. */
 double quad_loss(const float *w, const float *q, const float *h, size_t n, size_t k);
 

@@ -72,14 +72,13 @@ Test(learned, steps_lower_the_loss) {
         nb_learned *l;
         nb_mem w;
         enum { STEPS = 200 };
-        double first = 0, least = INFINITY;
+        double first = 0;
         rig_open(&r, "rtn", 3, i & 1, 60 + (uint64_t)i);
         cr_assert_eq(nb_learned_new(r.stream, &r.q, r.w, &l, NULL), NB_OK);
         for (int step = 0; step < STEPS; step++) {
             cr_assert_eq(nb_learned_weight(l, &w, NULL), NB_OK);
             double loss = gradient(&r, nb_host(w), nb_host(nb_learned_gradient(l)));
             first = step ? first : loss;
-            least = fmin(least, loss);
             cr_assert_eq(nb_learned_step(l, 0.01f * (1.0f - (float)step / STEPS), NULL), NB_OK);
         }
         nb_qtensor got;

@@ -6,7 +6,7 @@
 
 #include "tests/quant/naive.h"
 
-enum { N = 96, K = 64 };
+enum { N = 112, K = 64, BATCH = 32 }; /* three batches of rows and a half */
 
 typedef struct rig {
     nb_device *device;
@@ -86,6 +86,91 @@ Test(two_sided, independent_outputs_change_nothing) {
     nb_qtensor_free(&plain);
     free(diagonal);
     rig_close(r);
+}
+
+/* G in double, damped. */
+static double *damped_outputs(const rig *r, double damp) {
+    double *g = must_alloc(N * N, sizeof *g), mean = 0;
+    for (size_t i = 0; i < N; i++)
+        mean += (double)r->g[i * (N + 1)] / N;
+    for (size_t i = 0; i < N * N; i++)
+        g[i] = (double)r->g[i] + (i % (N + 1) == 0 ? damp * mean : 0.0);
+    return g;
+}
+
+/* Where the rows order[p .. end) should stand before they are rounded, those before them in `order` rounded with errors E = W - Q. While
+ * all rows F from p on are free, tr(G E H E^T) is least where its derivative 2 (G_FF E_F + G_FP E_P) H is 0: they aim at
+ * W_F - E_F = W_F + G_FF^-1 G_FP E_P. */
+static void aim(const rig *r, const double *g, const size_t *order, size_t p, size_t end, float *target) {
+    size_t rest = N - p;
+    double *inverse = must_alloc(rest * rest, sizeof *inverse), *push = must_alloc(rest * K, sizeof *push);
+    for (size_t a = 0; a < rest; a++) {
+        for (size_t b = 0; b < rest; b++)
+            inverse[a * rest + b] = g[order[p + a] * N + order[p + b]];
+        for (size_t d = 0; d < p; d++)
+            for (size_t j = 0; j < K; j++)
+                push[a * K + j] += g[order[p + a] * N + order[d]] * ((double)r->w[order[d] * K + j] - (double)r->deq[order[d] * K + j]);
+    }
+    naive_invert(inverse, rest);
+    for (size_t i = p; i < end; i++)
+        for (size_t j = 0; j < K; j++) {
+            double x = (double)r->w[order[i] * K + j];
+            for (size_t a = 0; a < rest; a++)
+                x += inverse[(i - p) * rest + a] * push[a * K + j];
+            target[order[i] * K + j] = (float)x;
+        }
+    free(inverse);
+    free(push);
+}
+
+/* Targets of all rows, each batch's from the errors that the run left in the batches before it; rows go by falling diagonal of G. */
+static void aim_all(const rig *r, double damp, float *target) {
+    double *g = damped_outputs(r, damp), diagonal[N];
+    size_t order[N];
+    for (size_t i = 0; i < N; i++) {
+        diagonal[i] = (double)r->g[i * (N + 1)];
+        order[i] = i;
+    }
+    naive_sort_falling(order, N, diagonal);
+    for (size_t p = 0; p < N; p += BATCH)
+        aim(r, g, order, p, p + BATCH < N ? p + BATCH : N, target);
+    free(g);
+}
+
+/* How far F32 may put a weight from the textbook's, in steps: GPTQ's own 1e-3 (SLACK of test_gptq.c), and n u cond(L) of what was fed
+ * to it, L L^T the damped G, whose eigenvalues are at most its trace n mean(diag) and at least damp mean(diag): cond(L)^2 <= 1 + n / damp. */
+static double slack(const rig *r, const float *target, const nb_qtensor *q, double damp) {
+    double most = 0;
+    for (size_t i = 0; i < N; i++)
+        for (size_t j = 0; j < K; j++)
+            most = fmax(most, fabs((double)target[i * K + j] - (double)r->w[i * K + j]) / (double)q->scales[i * q->groups + j / q->group_size]);
+    return 1e-3 + N * 0x1p-24 * sqrt(1 + N / damp) * most;
+}
+
+/* YAQA's feedback over rows (arXiv 2505.22988) by batches, in its closed form and in double: given the errors of the batches before it,
+ * each batch is what the textbook's GPTQ makes of the rows that minimise tr(G E H E^T), all codes of it but for ties. So feedback goes from
+ * each batch to every later one, whole. Few rows may have ties, as a row is not compared past one. */
+Test(two_sided, equals_the_textbook) {
+    for (int i = 0; i < 8; i++) {
+        rig *r = rig_open(200 + 10 * (uint64_t)i);
+        float *target = must_alloc(N * K, sizeof *target);
+        nb_quant_options o = nb_quant_defaults(K);
+        nb_qtensor q;
+        o.group_size = 16;
+        o.bits = i & 1 ? 3 : 4;
+        o.symmetric = i & 2;
+        o.output_damp = i & 4 ? 1.0 : 0.25;
+        cr_assert_eq(run(r, &o, r->g, &q, NULL), NB_OK);
+        cr_assert(report.output_damp_used == o.output_damp && report.damp_used == o.damp);
+        aim_all(r, o.output_damp, target);
+        naive_result naive = naive_gptq(target, r->h, N, K, &o, o.damp);
+        size_t ties = naive_ties(&q, &naive, &o, slack(r, target, &q, o.output_damp));
+        cr_assert_leq(ties * 10, N, "case %d: %zu of %d rows have ties", i, ties, N);
+        naive_free(&naive);
+        nb_qtensor_free(&q);
+        free(target);
+        rig_close(r);
+    }
 }
 
 /* Correlated outputs: the error that both sides weigh falls, by a tenth at the least on average, though rows of a batch do not see
