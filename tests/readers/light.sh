@@ -29,19 +29,25 @@ for name, q in doc["quantized"].items():
 print(f"{sys.argv[2]}: {len(doc['quantized'])} matrices, largest error {worst:.3f} of its bound")
 sys.exit(0 if doc["quantized"] and worst <= 1 else 1)
 PY
-check() {
-    model=$1
-    shift
+check_with() {
+    reader=$1 model=$2
+    shift 2
     "$nibble" quantize "$models/$model" -o "$work/out" --force -q --method rtn --scales minmax "$@"
-    "$python" "$here/numpy_gptq.py" "$work/out" --compare "$models/$model" >"$work/out.json"
+    "$python" "$here/$reader" "$work/out" --compare "$models/$model" >"$work/out.json"
     "$python" "$work/check.py" "$work/out.json" "$model $*"
 }
+check() { check_with numpy_gptq.py "$@"; }
+check_awq() { check_with numpy_awq.py "$@" --format awq; }
 check llama-tied-f16
 check llama-tied-f16 --bits 8 --group-size -1
 check llama-tied-f16 --bits 3 --group-size 32 --asym
 check llama-tied-f16 --bits 2 --group-size 32 --asym --checkpoint-format gptq
 check llama-untied-bf16 --asym
 check llama-untied-bf16 --asym --checkpoint-format gptq --shard-size 40K
+check_awq llama-tied-f16
+check_awq llama-tied-f16 --asym --group-size 32 --override '*.layers.0.*:skip'
+check_awq llama-untied-bf16 --asym --shard-size 40K
+check_awq gemma3-bf16 --asym --group-size 16
 # GGUF: half a step of the coarsest block, and in Q4_1 the rounding of its offset; tables in Q8_0 are within half of their step.
 cat >"$work/check_gguf.py" <<'PY'
 import json, sys
@@ -60,20 +66,62 @@ check_gguf() {
     "$python" "$here/gguf_check.py" "$work/out.gguf" --compare "$models/$model" >"$work/gguf.json"
     "$python" "$work/check_gguf.py" "$work/gguf.json" "gguf $model $*" "$kind"
 }
-# Symmetric codes are the same weights in both formats.
+# The same codes are the same weights in two formats, each read by its own decoder: READER OUT READER OUT.
 cat >"$work/same.py" <<'PY'
-import sys
-sys.path[:0] = [sys.argv[3], sys.argv[3] + "/../golden"]
-import gguf_to_hf, numpy_gptq
+import importlib, sys
+here, one, path, other, path2 = sys.argv[1:]
+sys.path[:0] = [here, here + "/../golden"]
 import numpy as np
-a, b = gguf_to_hf.load(sys.argv[1])[1], numpy_gptq.load(sys.argv[2])[1]
-differ = [n for n in b if not np.array_equal(a[n], b[n])]
-print(f"GGUF and GPTQ: {len(b)} tensors, {len(differ)} differ")
+a, b = importlib.import_module(one).load(path)[1], importlib.import_module(other).load(path2)[1]
+differ = [n for n in b if n not in a or not np.array_equal(a[n], b[n])]
+print(f"{one} and {other}: {len(b)} tensors, {len(differ)} differ")
 sys.exit(0 if b and not differ and set(a) == set(b) else 1)
 PY
 "$nibble" quantize "$models/llama-tied-f16" -o "$work/q" -q --method rtn --group-size 32
 "$nibble" quantize "$models/llama-tied-f16" -o "$work/q.gguf" -q --method rtn --format gguf --embeddings f16
-"$python" "$work/same.py" "$work/q.gguf" "$work/q" "$here"
+"$python" "$work/same.py" "$here" gguf_to_hf "$work/q.gguf" numpy_gptq "$work/q"
+same_awq() {
+    "$nibble" quantize "$@" -o "$work/awq" --force -q --asym --format awq
+    "$nibble" quantize "$@" -o "$work/q" --force -q --asym
+    "$python" "$work/same.py" "$here" numpy_awq "$work/awq" numpy_gptq "$work/q"
+}
+same_awq "$models/llama-tied-f16" --method rtn
+same_awq "$models/gemma3-bf16" --method rtn --group-size 16
+# Channel scales s stand in norms, as norm / s; q, k and gate, whose rows nothing scales, then hold W s. So for the reader, who knows
+# nothing of s, a weight times the ratio of the norms is the original's within the bound of above times that ratio, and what the
+# norm's rounding to the DIGITS of its type does. OFFSET is what the model adds to a norm's weight.
+cat >"$work/folded.py" <<'PY'
+import sys
+here, out, model, before_mlp, offset, digits = sys.argv[1:]
+sys.path.insert(0, here)
+import numpy as np
+import numpy_awq, numpy_gptq
+new, facts = numpy_awq.load(out)[1:]
+old = numpy_gptq.original(model)
+worst, scaled = 0.0, 0
+for p, f in facts.items():
+    block, part = p.rsplit(".", 2)[0], p.rsplit(".", 1)[1]
+    if part not in ("q_proj", "k_proj", "gate_proj"):
+        continue
+    norm = f"{block}.{before_mlp if part == 'gate_proj' else 'input_layernorm'}.weight"
+    w, a, b = (x.astype(np.float64) for x in (old[p + ".weight"], old[norm] + float(offset), new[norm] + float(offset)))
+    ratio = b / a
+    bound = f["scale_max"] * (0.5 + 2.0 ** (f["bits"] - 11)) * ratio + np.abs(w) * 2.0 ** -int(digits) * np.abs(new[norm]) / b
+    worst = max(worst, (np.abs(new[p + ".weight"] * ratio - w) / bound).max())
+    scaled += not np.array_equal(a, b)
+print(f"{model.rsplit('/', 1)[1]}, channel scales: {scaled} matrices have some, largest error {worst:.3f} of its bound")
+sys.exit(0 if scaled and worst <= 1 else 1)
+PY
+check_folded() {
+    model=$1 group=$2
+    shift 2
+    "$nibble" quantize "$models/$model" -o "$work/out" --force -q --method awq --scales minmax --asym --format awq --group-size "$group" \
+        --calib "$here/../../docs/architecture.md" --samples 4 --seq-len 64
+    "$python" "$work/folded.py" "$here" "$work/out" "$models/$model" "$@"
+}
+check_folded llama-tied-f16 32 post_attention_layernorm 0 11
+check_folded llama-untied-bf16 32 post_attention_layernorm 0 8
+check_folded gemma3-bf16 16 pre_feedforward_layernorm 1 8
 check_gguf llama-tied-f16 Q4_0
 check_gguf llama-tied-f16 Q4_1 --asym
 check_gguf llama-untied-bf16 Q8_0 --bits 8 --embeddings f16

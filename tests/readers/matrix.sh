@@ -60,6 +60,14 @@ one $m $models/$m text.txt --method rtn --override '*.layers.1.mlp.*:skip'
 one llama-untied-bf16 $models/llama-untied-bf16 text.txt --method rtn --override '*.q_proj:skip'
 one $m $models/$m text.txt --method rtn --shard-size 40K
 one $m $models/$m text.txt --method rtn --override '*.down_proj:bits=8'
+for m in llama-tied-f16 llama-untied-bf16; do
+    one $m $models/$m text.txt --method rtn --asym --format awq
+done
+m=llama-tied-f16
+one $m $models/$m text.txt --method rtn --format awq
+one $m $models/$m text.txt --method rtn --asym --format awq --override '*.layers.1.mlp.*:skip'
+one $m $models/$m text.txt $g --asym --format awq --group-size 32
+one $m $models/$m text.txt $g --asym --format awq --group-size 32 --method awq
 if [ "$gguf" ]; then
     g="--calib $calib --samples 8 --seq-len 512"
     one SmolLM2 "$gguf" "$calib" $g
@@ -69,5 +77,7 @@ if [ "$gguf" ]; then
     one SmolLM2 "$gguf" "$calib" $g --group-size -1 --bits 8
     one SmolLM2 "$gguf" "$calib" $g --bits 3 --asym
     one SmolLM2 "$gguf" "$calib" $g --override 'model.layers.0.*:skip'
+    one SmolLM2 "$gguf" "$calib" $g --asym --format awq
+    one SmolLM2 "$gguf" "$calib" $g --asym --format awq --method awq
 fi
 exit $failed

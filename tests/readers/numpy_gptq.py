@@ -176,8 +176,8 @@ def load(path):
     return config, plain, facts
 
 
-def main():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def report(load, doc):
+    a = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("dir")
     a.add_argument("--compare")
     a.add_argument("--dump")
@@ -218,9 +218,13 @@ def main():
             sys.exit(5)
 
 
-if __name__ == "__main__":
+def main(name, load, doc):
     try:
-        main()
+        report(load, doc)
     except (Bad, OSError, safetensors.SafetensorError, KeyError, ValueError) as e:
-        print(f"numpy_gptq: {type(e).__name__}: {e}", file=sys.stderr)
+        print(f"{name}: {type(e).__name__}: {e}", file=sys.stderr)
         sys.exit(3)
+
+
+if __name__ == "__main__":
+    main("numpy_gptq", load, __doc__)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Load a checkpoint with Transformers (GPTQ: + gptqmodel + optimum) and compare its logits with nibble's.
+"""Load a checkpoint with Transformers (GPTQ and AWQ: + gptqmodel + optimum) and compare its logits with nibble's.
 
     transformers_load.py DIR --ids 1,2,3 [--dtype float16|bfloat16|float32] [--logits FILE.f32] [--tolerance 2e-2]
     transformers_load.py DIR --prompt "text"        ids by the directory's tokenizer.json
