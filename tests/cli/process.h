@@ -19,4 +19,9 @@ const char *folder_hash(const char *name);
 /* Writes a file of the test's folder. */
 void put_file(const char *name, const void *bytes, size_t len);
 
+#define LONG_RUN "--calib long.txt --samples 1200 --seq-len 64 -j 1 -q -o out"
+/* A run in the background that stands still as soon as it has a journal: what comes next happens in its midst, however busy the machine is. */
+#define STOPPED_RUN "for i in $(seq 4000); do echo \"Line $i, number $((i * i %% 997)).\"; done >long.txt; $N quantize $M/llama-tied-f16 " LONG_RUN " & p=$!; " \
+                    "while [ ! -e out.partial/journal.jsonl ] && kill -0 $p; do :; done; kill -STOP $p; "
+
 #endif

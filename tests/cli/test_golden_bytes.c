@@ -40,6 +40,14 @@ static const struct {
      "7a724f38c193f0c3f571ce9787cccfa12e6303fadb0ec5063f9af13003785980"},
     {"llama-untied-bf16", "--method rtn --override '*.q_proj:skip'",
      "6677e83a583d22bbde90ed50d32d106475a49fbbf4a8bd4d2521607949bcf14e"},
+    {"llama-tied-f16", "--method rtn --asym --format awq",
+     "74575ae557c800c4e261b14296cbd680839833643cbab631e94040f1c7232435"},
+    {"llama-untied-bf16", "--method rtn --asym --format awq",
+     "44801320fccd8331d43d5635ec33f48263ac05ebd4abd7ad259d2835600e8085"},
+    {"llama-tied-f16", "--method rtn --format awq",
+     "7bef405127891e26ad7d3259a381e44c1e9f255e2664bc777eb5ff0997c53c89"},
+    {"llama-tied-f16", "--method rtn --asym --format awq --override '*.layers.1.mlp.*:skip'",
+     "2365c3e820d0822cd5620176fe6bf29a332be05e6b05c16d82eae5c9662ec63d"},
 };
 
 TestSuite(golden_bytes, .init = make_dir, .fini = drop_dir);
