@@ -3,8 +3,8 @@
 #define NB_CALIB_H
 
 #include "host/backend/backend.h"
-#include "host/base/log.h"
 #include "host/base/hash.h"
+#include "host/base/log.h"
 #include "host/tokenizer/tokenizer.h"
 
 /* samples x seq_len token ids, row-major. */

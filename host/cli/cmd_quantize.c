@@ -144,7 +144,7 @@ static nb_status to_options(const quantize_values *v, const char *model, const c
 
 /* What finds scales and zero points. */
 static const char *scales_by(const nb_plan *plan) {
-    return !strcmp(plan->method->name, "hqq") ? "hqq" : nb_scale_rule_name(plan->scales);
+    return plan->method->own_scales ? plan->method->name : nb_scale_rule_name(plan->scales);
 }
 
 static json_t *plan_json(const nb_plan *plan) {
@@ -238,7 +238,7 @@ static void on_progress(void *ctx, const nb_run_progress *r) {
     }
     if (r->learned_before >= 0)
         snprintf(note, sizeof note, "loss %.3e, learned %.3e -> %.3e%s", r->loss, r->learned_before, r->learned_after,
-                 r->learned_after < r->learned_before ? "" : ", not kept");
+                 r->learned_kept ? "" : ", not kept");
     else if (r->loss >= 0)
         snprintf(note, sizeof note, "loss %.3e", r->loss);
     nb_progress_step(ctx, r->block, r->blocks, r->seconds, r->resumed ? "from the journal" : note);
@@ -302,8 +302,8 @@ static nb_status check_used(const quantize_values *v, const nb_plan *plan, nb_er
     const char *given = v->damp >= 0 ? "--damp" : v->asym_calib >= 0 ? "--asym-calib" : order_of(v->order) != NB_ORDER_GROUP_AWARE ? "--order" : NULL;
     if (given && !plan->method->needs_hessian && strcmp(v->method, "best") != 0)
         return nb_fail_at(err, NB_E_USAGE, NULL, given, "belongs to GPTQ, which \"%s\" is without", v->method);
-    if (strcmp(v->scales, "auto") != 0 && !strcmp(plan->method->name, "hqq"))
-        return nb_fail_at(err, NB_E_USAGE, NULL, "--scales", "are hqq's own matter");
+    if (strcmp(v->scales, "auto") != 0 && plan->method->own_scales)
+        return nb_fail_at(err, NB_E_USAGE, NULL, "--scales", "are %s's own matter", plan->method->name);
     return NB_OK;
 }
 

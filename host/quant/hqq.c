@@ -26,6 +26,7 @@ const nb_quantizer nb__quantizer_hqq = {
     .name = "hqq",
     .about = "half-quadratic: zero points that make |w - q|^0.7 small; needs no calibration data; asymmetric",
     .needs_hessian = false,
+    .own_scales = true,
     .scratch = nb__quant_round_scratch,
     .run = hqq_run,
 };

@@ -67,6 +67,7 @@ typedef struct nb_quantizer {
     const char *about;  /* one line for --help */
     bool needs_hessian;
     bool weighs; /* ... or, without that: reads one, if it is there, to weigh the search of scales */
+    bool own_scales; /* finds scales and zero points itself: nb_quant_options.scales says nothing to it */
     /* Device bytes beside weight, statistics and codes. */
     size_t (*scratch)(size_t n, size_t k, const nb_quant_options *options);
     /* w: f32 [n,k] on the device, ld = k; overwritten. out: a new qtensor on the host, codes in stored column order. On return

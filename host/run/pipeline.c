@@ -53,6 +53,7 @@ static void tell_progress(nb_run *r, size_t done, bool resumed) {
     if (r->plan->learn && !resumed) {
         p.learned_before = r->learned.before;
         p.learned_after = r->learned.after;
+        p.learned_kept = r->learned.kept;
     }
     nb__run_sample_memory(r);
     if (r->hooks->progress)

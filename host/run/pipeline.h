@@ -10,6 +10,7 @@ typedef struct nb_run_progress {
     double seconds;         /* since the run began */
     double loss;            /* mean of the block's relative layer errors; < 0 where there is none */
     double learned_before, learned_after; /* learned rounding: error of the block's output; < 0 where there is none */
+    bool learned_kept;                    /* ... was it less, and was what was learned taken? */
     bool resumed;           /* this block came from the journal */
     const char *stage, *unit; /* what is done beside blocks ("gradients", "window"; "learning scales", "step"); NULL while blocks are */
     size_t step, steps;     /* ... so far, in all; seconds are then those of this stage, and loss is the mean KL divergence of the windows

@@ -20,7 +20,7 @@ typedef enum nb_column_order {
 typedef enum nb_scale_rule {
     NB_SCALES_MINMAX = 0, /* by the range of its weights */
     NB_SCALES_SEARCH = 1  /* of a grid of shrunk ranges, those of least squared error, weighted by diag H where the input has a
-                                 Hessian or x: AWQ's clip search for rtn. hqq has its own */
+                             Hessian or x: AWQ's clip search for rtn. hqq has its own */
 } nb_scale_rule;
 
 /* How to quantize. Set it up with nb_quantize_options_init, then change fields. */
@@ -56,7 +56,8 @@ typedef struct nb_quantize_input {
     size_t n, k;          /* output rows, input columns */
     const float *weight;  /* [n,k], finite */
     size_t ldw;           /* floats from row to row, at least k; 0 = k */
-    const float *hessian; /* gptq, autoround; rtn weighs NB_SCALES_SEARCH by it; hqq does not look: [k,k], X^T X * 2 / rows of calibration inputs X, symmetric; NULL where x is given */
+    const float *hessian; /* gptq, autoround; rtn weighs NB_SCALES_SEARCH by it; hqq does not look: [k,k], X^T X * 2 / rows of calibration
+                             inputs X, symmetric; NULL where x is given */
     const float *x;       /* ... or [rows,k] calibration inputs themselves, row-major without gaps; NULL where hessian is */
     size_t rows;
     const float *cross;      /* optional, with hessian: [k,k], Xo^T X * 2 / rows, Xo the inputs that the same rows had in the
@@ -101,9 +102,10 @@ NB_API nb_status nb_quantize_matrix(const nb_quantize_options *options, const nb
 
 /* Channel scales for linears with one input (AWQ, arXiv 2306.00978): quantize weight * s (columns) in place of weight, and divide
  * the input by s where it is made: its Hessian is then H[i][j] / (s[i] s[j]). s [k] has the least error of s = (mean |x|)^alpha, alpha = 0,
- * 0.1, ... 0.7, after rounding to nearest by the rule options->scales (as method "rtn" does with that Hessian); it is all 1 where nothing is gained. All inputs have the same k; statistics are those of the first, whose x or
- * hessian must be there (from a Hessian, the root of its diagonal stands for mean |x|). s is divided by sqrt(max s * min s), kept in 1e-4
- * to 1e4, and 1 in channels that are always 0. *alpha may be NULL. Thread-safe; keeps no state. NB_E_USAGE, NB_E_INPUT (NaN or infinity),
+ * 0.1, ... 0.7, after rounding to nearest by the rule options->scales (as method "rtn" does with that Hessian); it is all 1 where nothing
+ * is gained. All inputs have the same k; statistics are those of the first, whose x or hessian must be there (from a Hessian, the root of
+ * its diagonal stands for mean |x|). s is divided by sqrt(max s * min s), kept in 1e-4 to 1e4, and 1 in channels that are always 0.
+ * *alpha may be NULL. Thread-safe; keeps no state. NB_E_USAGE, NB_E_INPUT (NaN or infinity),
  * NB_E_MEMORY, NB_E_DEVICE; s is then unspecified. */
 NB_API nb_status nb_quantize_channels(const nb_quantize_options *options, const nb_quantize_input *inputs, size_t count, float *s,
                                       double *alpha, nb_err *err);
