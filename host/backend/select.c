@@ -46,20 +46,48 @@ const nb_backend *const *nb_backends(size_t *count) {
     return backends;
 }
 
-/* Is the row's name in a comma-separated list of globs? */
+/* The first glob of a comma-separated list, and the rest of the list. One that is too long for any row's name matches none. */
+static const char *next_glob(const char *filter, char pattern[128]) {
+    size_t len = strcspn(filter, ",");
+    pattern[0] = 0;
+    if (len < 128) {
+        memcpy(pattern, filter, len);
+        pattern[len] = 0;
+    }
+    return filter + len + (filter[len] == ',');
+}
+
+/* Is the row's name in the list? */
 static bool filtered(const char *filter, const char *name) {
+    char pattern[128];
     while (filter && *filter) {
-        char pattern[128];
-        size_t len = strcspn(filter, ",");
-        if (len < sizeof pattern) {
-            memcpy(pattern, filter, len);
-            pattern[len] = 0;
-            if (nb_glob(pattern, name))
-                return true;
-        }
-        filter += len + (filter[len] == ',');
+        filter = next_glob(filter, pattern);
+        if (nb_glob(pattern, name))
+            return true;
     }
     return false;
+}
+
+static bool names_a_row(const char *pattern) {
+    size_t count;
+    const nb_kernel *rows = nb_kernels(&count);
+    for (size_t i = 0; i < count; i++)
+        if (nb_glob(pattern, rows[i].name))
+            return true;
+    return false;
+}
+
+/* Who leaves kernels out is after a fault: a glob that leaves out nothing would acquit the kernel that was meant. It is no error, as
+ * what exists depends on the processor that a build is for, and one script may serve several. */
+static void tell_unmatched(const char *filter, const nb_log *log) {
+    char pattern[128];
+    while (filter && *filter) {
+        const char *at = filter;
+        filter = next_glob(filter, pattern);
+        if (!names_a_row(pattern))
+            nb_logf(log, NB_LOG_WARN, "no kernel of this build is called \"%.*s\", so nothing is left out by it; `nibble verify` lists them",
+                    (int)strcspn(at, ","), at);
+    }
 }
 
 static void choose_rows(nb_device *device, const char *filter) {
@@ -117,6 +145,7 @@ static nb_status open_auto(const nb_device_options *options, nb_device **out, nb
 }
 
 nb_status nb_device_open(const char *spec, const nb_device_options *options, nb_device **out, nb_err *err) {
+    tell_unmatched(options->kernel_filter, &options->log);
     if (!strcmp(spec, "auto"))
         return open_auto(options, out, err);
     size_t len = strcspn(spec, ":");

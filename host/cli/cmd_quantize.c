@@ -197,17 +197,29 @@ static void print_plan(const nb_plan *plan, double flops_rate) {
            nb_duration(plan->flop / flops_rate, time), 1e-9 * flops_rate);
 }
 
-static nb_status dry_run(const quantize_values *v, const nb_plan *plan, const nb_machine *machine, nb_err *err) {
+/* The plan is worth seeing all the same. */
+static void tell_output(const nb_run_options *o, const nb_plan *plan) {
+    nb_err why = {0};
+    char line[1400];
+    if (nb_run_check_output(o, plan->gguf, &why) == NB_OK)
+        return;
+    nb_err_line(&why, line, sizeof line);
+    fprintf(stderr, "warning: this run would not begin: %s\n", line);
+}
+
+static nb_status dry_run(const quantize_values *v, const nb_run_options *o, const nb_plan *plan, const nb_machine *machine, nb_err *err) {
+    if (!v->common.quiet)
+        tell_output(o, plan);
     if (plan->needs_data && strcmp(v->calib, "self") != 0)
         NB_TRY(nb_file_readable(v->calib, err));
     if (v->common.json) {
-        json_t *o = plan_json(plan);
-        if (o && (json_object_set_new(o, "flop_per_second", json_real(machine->flops)) != 0 ||
-                  json_object_set_new(o, "seconds", json_real(plan->flop / machine->flops)) != 0)) {
-            json_decref(o);
-            o = NULL;
+        json_t *json = plan_json(plan);
+        if (json && (json_object_set_new(json, "flop_per_second", json_real(machine->flops)) != 0 ||
+                     json_object_set_new(json, "seconds", json_real(plan->flop / machine->flops)) != 0)) {
+            json_decref(json);
+            json = NULL;
         }
-        return nb_cli_json(o, err);
+        return nb_cli_json(json, err);
     }
     print_plan(plan, machine->flops);
     if (machine->memory && plan->peak_memory > machine->memory)
@@ -322,7 +334,7 @@ static nb_status execute(const quantize_values *v, const char *path, nb_err *err
     NB_GO(settle_machine(v, model, &o, &machine, err));
     NB_GO(nb_plan_make(model, &o, &plan, err));
     NB_GO(check_used(v, &plan, err));
-    NB_GO(v->dry_run ? dry_run(v, &plan, &machine, err) : quantize(v, model, &plan, &o, err));
+    NB_GO(v->dry_run ? dry_run(v, &o, &plan, &machine, err) : quantize(v, model, &plan, &o, err));
 out:
     nb_plan_free(&plan);
     nb_model_close(model);

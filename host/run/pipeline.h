@@ -45,6 +45,8 @@ typedef struct nb_run_result {
  * after a failure, for --resume. */
 nb_status nb_run_quantize(const nb_model *model, const nb_plan *plan, const nb_run_options *options,
                           const nb_run_hooks *hooks, nb_run_result *out, nb_err *err);
+/* Would a run of these options find its output's place as it must be? Changes nothing; a run asks for itself. */
+nb_status nb_run_check_output(const nb_run_options *options, bool gguf, nb_err *err);
 /* The recipe of --method best that an interrupted run of these options was begun with; "" if there is none. */
 nb_status nb_run_recipe(const nb_run_options *options, char *out, size_t cap, nb_err *err);
 void nb_run_result_free(nb_run_result *result);

@@ -137,23 +137,45 @@ static nb_status check_begun(const nb_run_options *o, const char *work, const wo
                       w->journal.blocks);
 }
 
-nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *err) {
-    const nb_run_options *o = r->options;
-    work_state w;
+/* What can be asked before the work folder is locked. */
+static nb_status check_paths(const nb_run_options *o, const char *work, nb_err *err) {
     NB_TRY(check_parent(o->out, err));
     NB_TRY(check_inputs(o, o->out, err));
     NB_TRY(check_inputs(o, work, err));
-    if (!nb_journal_owns(work))
-        return nb_fail_at(err, NB_E_USAGE, work, "--output", "exists and is not the work folder of a run; move it away, or choose another "
-                          "name");
+    return nb_journal_owns(work) ? NB_OK
+                                 : nb_fail_at(err, NB_E_USAGE, work, "--output",
+                                              "exists and is not the work folder of a run; move it away, or choose another name");
+}
+
+static nb_status check_contents(const nb_run_options *o, const char *work, const work_state *w, bool gguf, nb_err *err) {
+    NB_TRY(check_kind(o->out, gguf, err));
+    NB_TRY(check_force(o, w, err));
+    return check_begun(o, work, w, err);
+}
+
+nb_status nb__run_check_place(nb_run *r, const char *work, bool gguf, nb_err *err) {
+    const nb_run_options *o = r->options;
+    work_state w;
+    NB_TRY(check_paths(o, work, err));
     NB_TRY(nb_dir_lock(work, &r->lock, err)); /* from here to the end no other run looks into it */
     NB_TRY(look(work, &w, err));
     NB_TRY(put_back(o, work, &w, err));
-    NB_TRY(check_kind(o->out, gguf, err));
-    NB_TRY(check_force(o, &w, err));
-    NB_TRY(check_begun(o, work, &w, err));
+    NB_TRY(check_contents(o, work, &w, gguf, err));
     r->replaces = o->force || nb_path_exists(o->out);
     return NB_OK;
+}
+
+nb_status nb_run_check_output(const nb_run_options *o, bool gguf, nb_err *err) {
+    nb_str work = {0};
+    work_state w;
+    nb_status status;
+    NB_GO(nb_str_addf(&work, err, "%s.partial", o->out));
+    NB_GO(check_paths(o, work.data, err));
+    NB_GO(look(work.data, &w, err));
+    status = check_contents(o, work.data, &w, gguf, err);
+out:
+    nb_str_free(&work);
+    return status;
 }
 
 nb_status nb__run_check_disk(const nb_run *r, const char *work, nb_err *err) {

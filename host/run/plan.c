@@ -7,6 +7,7 @@
 #include <oniguruma.h>
 
 #include "host/base/alloc.h"
+#include "host/base/file.h"
 #include "host/base/size.h"
 #include "host/base/str.h"
 #include "host/model/forward.h"
@@ -405,12 +406,25 @@ static bool usual_group(const nb_plan_item *it) {
     return g == it->k || (g >= 16 && g <= 1024 && (g & (g - 1)) == 0);
 }
 
-/* What engines demand of GPTQ files: the loaders of GPTQModel and Transformers (docs/readers.md), vLLM's Marlin kernel. */
-static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err) {
-    nb_str s = {0};
-    nb_status status = NB_OK;
-    if (plan->gguf)
-        return NB_OK; /* llama.cpp takes all that the format accepts */
+/* What of the input goes unused, or will be missing. */
+static nb_status note_inputs(const nb_plan *plan, const nb_model *model, const nb_run_options *o, nb_str *s, nb_err *err) {
+    const nb_ckpt *ckpt = nb_model_ckpt(model);
+    char *path;
+    if (plan->needs_data)
+        return NB_OK;
+    if (o->calib && strcmp(o->calib, "self") != 0)
+        NB_TRY(nb_str_addf(s, err, "%s needs no calibration text: --calib is not read\n", plan->method_name));
+    if (plan->gguf || nb_ckpt_kind_of(ckpt) == NB_CKPT_GGUF)
+        return NB_OK;
+    NB_TRY(nb_path_join(nb_ckpt_path(ckpt), "tokenizer.json", &path, err));
+    bool there = nb_path_exists(path);
+    nb_free(path);
+    return there ? NB_OK : nb_str_addf(s, err, "the model has no tokenizer.json, nor will the result: engines, and `nibble eval`, want one\n");
+}
+
+/* What engines demand of GPTQ files: the loaders of GPTQModel and Transformers (docs/readers.md), vLLM's Marlin kernel. llama.cpp takes
+ * all that a GGUF can hold. */
+static nb_status note_engines(const nb_plan *plan, const nb_run_options *o, nb_str *s, nb_err *err) {
     size_t ragged = 0, odd_n = 0, odd_k = 0, mixed = 0, unusual = 0;
     for (size_t i = 0; i < plan->count; i++) {
         const nb_plan_item *it = &plan->items[i];
@@ -422,28 +436,33 @@ static nb_status plan_notes(nb_plan *plan, const nb_run_options *o, nb_err *err)
         odd_k += !it->skip && it->k % 128 != 0;
     }
     if (ragged)
-        NB_GO(nb_str_addf(&s, err, "%zu linears have a short last group: GPTQModel, Transformers and vLLM will not load this\n",
+        NB_TRY(nb_str_addf(s, err, "%zu linears have a short last group: GPTQModel, Transformers and vLLM will not load this\n",
                           ragged));
     if (unusual)
-        NB_GO(nb_str_addf(&s, err, "%zu linears have a group size that is no power of two from 16 to 1024: GPTQModel and Transformers "
+        NB_TRY(nb_str_addf(s, err, "%zu linears have a group size that is no power of two from 16 to 1024: GPTQModel and Transformers "
                                    "will not load this\n", unusual));
     if (mixed)
-        NB_GO(nb_str_addf(&s, err, "%zu linears have bits or a group size of their own: GPTQModel's own loader reads that, "
+        NB_TRY(nb_str_addf(s, err, "%zu linears have bits or a group size of their own: GPTQModel's own loader reads that, "
                                    "Transformers does not\n", mixed));
     if (!o->symmetric && !strcmp(plan->scheme->name, "gptq"))
-        NB_GO(nb_str_addf(&s, err, "asymmetric %s: Transformers with GPTQModel loads it; vLLM's Marlin kernel takes symmetric only\n",
+        NB_TRY(nb_str_addf(s, err, "asymmetric %s: Transformers with GPTQModel loads it; vLLM's Marlin kernel takes symmetric only\n",
                           plan->config.format));
     if (o->symmetric && o->bits != 4 && o->bits != 8)
-        NB_GO(nb_str_addf(&s, err, "%u bits: vLLM's Marlin kernel takes 4 and 8 only\n", o->bits));
+        NB_TRY(nb_str_addf(s, err, "%u bits: vLLM's Marlin kernel takes 4 and 8 only\n", o->bits));
     if (odd_n || odd_k)
-        NB_GO(nb_str_addf(&s, err, "vLLM's Marlin kernel wants N %% 64 == 0 and K %% 128 == 0: %zu linears miss the first, %zu the "
+        NB_TRY(nb_str_addf(s, err, "vLLM's Marlin kernel wants N %% 64 == 0 and K %% 128 == 0: %zu linears miss the first, %zu the "
                                    "second (newer versions pad)\n", odd_n, odd_k));
     if (plan->config.desc_act)
-        NB_GO(nb_str_addf(&s, err, "act-order with g_idx is slower in most engines; --order group-aware is not\n"));
-    plan->notes = s.data;
+        NB_TRY(nb_str_addf(s, err, "act-order with g_idx is slower in most engines; --order group-aware is not\n"));
     return NB_OK;
-out:
-    nb_str_free(&s);
+}
+
+static nb_status plan_notes(nb_plan *plan, const nb_model *model, const nb_run_options *o, nb_err *err) {
+    nb_str s = {0};
+    nb_status status = note_inputs(plan, model, o, &s, err);
+    if (status == NB_OK && !plan->gguf)
+        status = note_engines(plan, o, &s, err);
+    plan->notes = s.data; /* plan_free has it */
     return status;
 }
 
@@ -545,7 +564,7 @@ nb_status nb_plan_make(const nb_model *model, const nb_run_options *o, nb_plan *
     NB_GO(settle_format(&plan, o, err));
     NB_GO(plan_sizes(&plan, model, err));
     plan_work(&plan, model, o);
-    NB_GO(plan_notes(&plan, o, err));
+    NB_GO(plan_notes(&plan, model, o, err));
     *out = plan;
 out:
     if (status != NB_OK)

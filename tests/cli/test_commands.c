@@ -168,6 +168,40 @@ Test(commands, dry_run_prints_and_writes_nothing) {
     json_decref(o);
 }
 
+/* What the run itself would refuse is said beside the plan, and nothing is touched. */
+Test(commands, dry_run_says_what_is_wrong_with_the_output) {
+#define DRY "$N quantize $M/llama-tied-f16 --calib text.txt --samples 8 --seq-len 64 --dry-run"
+    const char *wrong = "warning: this run would not begin: ";
+    cr_assert_eq(shell(DRY " -o out"), 0);
+    cr_assert_null(strstr(run_err, wrong), "%s", run_err);
+    cr_assert_eq(shell(DRY " -o nowhere/out"), 0);
+    cr_assert(strstr(run_err, wrong) && strstr(run_err, "make it first"), "%s", run_err);
+    cr_assert_eq(shell("mkdir out.partial && echo mine >out.partial/notes && " DRY " -o out"), 0);
+    cr_assert(strstr(run_err, wrong) && strstr(run_err, "not the work folder of a run"), "%s", run_err);
+    cr_assert_eq(shell("rm -r out.partial; " QUANTIZE " -o out --method rtn && " DRY " -o out"), 0);
+    cr_assert(strstr(run_err, wrong) && strstr(run_err, "--force replaces it"), "%s", run_err);
+    cr_assert_eq(shell(DRY " -o out --force"), 0);
+    cr_assert_null(strstr(run_err, wrong), "%s", run_err);
+    cr_assert_eq(shell("ls -d out* | wc -l | grep -qx 1"), 0);
+}
+
+/* Rounding reads no text, so it would not miss a vocabulary either. */
+Test(commands, what_goes_unused_or_will_be_missing_is_noted) {
+    const char *unread = "--calib is not read", *missing = "no tokenizer.json";
+    cr_assert_eq(shell(DRY " -o out"), 0);
+    cr_assert(!strstr(run_out, unread) && !strstr(run_out, missing), "%s", run_out);
+    cr_assert_eq(shell(DRY " -o out --method rtn"), 0);
+    cr_assert(strstr(run_out, "rtn needs no calibration text") && strstr(run_out, unread) && !strstr(run_out, missing), "%s", run_out);
+    cr_assert_eq(shell("mkdir bare && cp $M/llama-tied-f16/config.json $M/llama-tied-f16/*.safetensors bare && "
+                       "$N quantize bare -o out --method rtn -n"), 0, "%s", run_err);
+    cr_assert(!strstr(run_out, unread) && strstr(run_out, missing), "%s", run_out);
+}
+
+Test(commands, a_kernel_that_is_none_leaves_nothing_out_and_says_so) {
+    cr_assert_eq(shell("$N eval $M/llama-tied-f16 --text text.txt --seq-len 64 --kernel 'matmul_pl*,matmul_none' -d cpu"), 0, "%s", run_err);
+    cr_assert(strstr(run_err, "no kernel of this build is called \"matmul_none\"") && !strstr(run_err, "matmul_pl"), "%s", run_err);
+}
+
 Test(commands, shards_and_overrides_arrive) {
     cr_assert_eq(shell(QUANTIZE " -o out --shard-size 40K --override '*.down_proj:bits=8' --override '*.layers.0.*q_proj:skip'"), 0,
                  "%s", run_err);
