@@ -101,7 +101,7 @@ typedef struct heads {
 } heads;
 
 static const heads attentions[] = {{1, 1, 1, 1, 2, 0}, {2, 5, 4, 2, 6, 0}, {1, 33, 3, 1, 18, 0}, {2, 17, 2, 2, 16, 4}, {3, 8, 6, 3, 20, 8},
-                                   {1, 70, 9, 3, 64, 0}, {1, 40, 4, 1, 256, 16}, {2, 130, 9, 3, 64, 50}};
+                                   {1, 70, 9, 3, 64, 0}, {1, 40, 4, 1, 256, 16}, {1, 100, 4, 2, 18, 33}, {2, 130, 9, 3, 64, 50}};
 enum { ATTENTIONS = NB_COUNT_OF(attentions), ATTENTIONS_NOW = ATTENTIONS - 1 };
 
 static nb_status make_attention_back(nb_case *c, size_t index, nb_err *err) {

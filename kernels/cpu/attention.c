@@ -30,19 +30,10 @@ typedef struct panel {
     size_t pos, count, row, head;
 } panel;
 
-static size_t round_up(size_t x, size_t to) {
-    return nb_ceil_div(x, to) * to;
-}
-
 /* Floats of scratch: packed K and V tiles, scores, and q and o of each panel. */
 static size_t scratch_floats(const run *r) {
     size_t hd = r->a->head_dim, nr = r->isa->nr;
-    return KEYS * hd + KEYS * round_up(hd, r->isa->mr) + KEYS * nr + r->group * PANELS * 2 * hd * nr;
-}
-
-static void pack(nb__pack_fn *fn, const nb__f32_operand *o, size_t rows, size_t ks, size_t width, float *dst) {
-    for (size_t i = 0; i < rows; i += width)
-        fn(o, i, nb_min(width, rows - i), 0, ks, width, NULL, dst + i * ks);
+    return KEYS * hd + KEYS * nb__round_up(hd, r->isa->mr) + KEYS * nr + r->group * PANELS * 2 * hd * nr;
 }
 
 /* Keys that query position pos sees: [first, pos]. */
@@ -62,26 +53,32 @@ NB_BODY void mask_scores(const struct nb_attention_args *a, const panel *p, floa
 /* Turns scores into exp(score - max) with the new maximum, and rescales what was summed before. */
 NB_BODY void softmax_step(panel *p, float *restrict s, size_t keys, size_t hd, const size_t nr) {
     float max[MAX_NR], sum[MAX_NR], keep[MAX_NR];
+    NB_LANES
     for (size_t l = 0; l < nr; l++)
         max[l] = p->max[l];
     for (size_t i = 0; i < keys; i++)
+        NB_LANES
         for (size_t l = 0; l < nr; l++)
             max[l] = s[i * nr + l] > max[l] ? s[i * nr + l] : max[l];
+    NB_LANES
     for (size_t l = 0; l < nr; l++) {
         keep[l] = nb__exp(p->max[l] - max[l]);
         p->max[l] = max[l];
         sum[l] = 0.0f;
     }
     for (size_t i = 0; i < keys; i++)
+        NB_LANES
         for (size_t l = 0; l < nr; l++) {
             float e = nb__exp(s[i * nr + l] - max[l]);
             s[i * nr + l] = e;
             sum[l] += e;
         }
+    NB_LANES
     for (size_t l = 0; l < nr; l++)
         p->sum[l] = p->sum[l] * keep[l] + sum[l];
     float *restrict o = p->o;
     for (size_t d = 0; d < hd; d++)
+        NB_LANES
         for (size_t l = 0; l < nr; l++)
             o[d * nr + l] *= keep[l];
 }
@@ -106,7 +103,7 @@ static void panel_open(const run *r, panel *p, float *room) {
     nb__f32_operand q = {nb_host_f32(a->q) + p->row * a->ldq + p->head * hd, a->ldq};
     p->q = room;
     p->o = room + hd * nr;
-    pack(r->isa->pack_rows, &q, p->count, hd, nr, p->q);
+    nb__pack_panels(r->isa->pack_rows, &q, p->count, hd, nr, p->q);
     memset(p->o, 0, hd * nr * sizeof *p->o);
     for (size_t l = 0; l < nr; l++) {
         p->max[l] = LOWEST;
@@ -131,14 +128,14 @@ NB_BODY void block_body(const run *r, size_t task, unsigned worker, const size_t
     size_t block = r->blocks - 1 - task / (a->sequences * a->kv_heads), rest = task % (a->sequences * a->kv_heads);
     size_t seq = rest / a->kv_heads, kvh = rest % a->kv_heads, first = block * per_block;
     size_t queries = nb_min(per_block, a->length - first), n_panels = nb_ceil_div(queries, nr);
-    float *pk = nb_pool_scratch(r->pool, worker, 0), *pv = pk + KEYS * hd, *s = pv + KEYS * round_up(hd, r->isa->mr);
+    float *pk = nb_pool_scratch(r->pool, worker, 0), *pv = pk + KEYS * hd, *s = pv + KEYS * nb__round_up(hd, r->isa->mr);
     float *room = s + KEYS * nr;
     size_t keys_end = a->past + first + queries;
     for (size_t key0 = first_key(a, a->past + first) / KEYS * KEYS, start = key0; key0 < keys_end; key0 += KEYS) {
         size_t keys = nb_min(KEYS, keys_end - key0), at = seq * a->kv_stride + key0 * a->ldkv + kvh * hd;
         nb__f32_operand k = {nb_host_f32(a->k) + at, a->ldkv}, v = {nb_host_f32(a->v) + at, a->ldkv};
-        pack(r->isa->pack_rows, &k, keys, hd, r->isa->mr, pk);
-        pack(nb__pack_f32_cols, &v, hd, keys, r->isa->mr, pv);
+        nb__pack_panels(r->isa->pack_rows, &k, keys, hd, r->isa->mr, pk);
+        nb__pack_panels(nb__pack_f32_cols, &v, hd, keys, r->isa->mr, pv);
         for (size_t g = 0; g < r->group; g++)
             for (size_t i = 0; i < n_panels; i++) {
                 panel *p = (panel *)(void *)room + (g * PANELS + i);

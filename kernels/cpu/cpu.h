@@ -16,6 +16,14 @@
 #define NB_UNROLL    _Pragma("GCC unroll 16")
 #endif
 
+/* Before a loop over lanes that must become vectors: gcc takes a short loop apart before it looks whether it could vectorise
+ * it, and then does not. */
+#if defined(__clang__)
+#define NB_LANES
+#else
+#define NB_LANES    _Pragma("GCC unroll 1")
+#endif
+
 /* Code for one kind of processor stands in functions marked so; rows of kernels.def say who may
  * call them. */
 #if defined(__x86_64__)

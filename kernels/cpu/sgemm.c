@@ -30,10 +30,6 @@ typedef struct run {
     size_t j0, cols, k0, ks;
 } run;
 
-static size_t round_up(size_t x, size_t to) {
-    return nb_ceil_div(x, to) * to;
-}
-
 /* Equal tiles, as large as the chosen size allows. */
 static void choose_tiles(run *r) {
     const nb__sgemm_job *job = r->job;
@@ -41,14 +37,14 @@ static void choose_tiles(run *r) {
     size_t i = 0;
     while (i + 1 < N_SIZES && nb_ceil_div(job->m, tile_sizes[i].m) * nb_ceil_div(job->n, tile_sizes[i].n) < MANY)
         i++;
-    r->tile_m = round_up(nb_ceil_div(job->m, nb_ceil_div(job->m, tile_sizes[i].m)), r->isa->mr);
-    r->tile_n = round_up(nb_ceil_div(job->n, nb_ceil_div(job->n, tile_sizes[i].n)), r->isa->nr);
+    r->tile_m = nb__round_up(nb_ceil_div(job->m, nb_ceil_div(job->m, tile_sizes[i].m)), r->isa->mr);
+    r->tile_n = nb__round_up(nb_ceil_div(job->n, nb_ceil_div(job->n, tile_sizes[i].n)), r->isa->nr);
     r->tiles_m = nb_ceil_div(job->m, r->tile_m);
 }
 
 /* Scratch of a worker, in floats: an A block, a B block, rows. */
 static size_t a_floats(const run *r) {
-    return round_up(MC, r->isa->mr) * r->k_chunk;
+    return nb__round_up(MC, r->isa->mr) * r->k_chunk;
 }
 
 static size_t b_floats(const run *r) {
@@ -144,10 +140,10 @@ static void shared_product_task(void *arg, size_t task, unsigned worker) {
 
 static nb_status run_shared(run *r, nb_err *err) {
     const nb__sgemm_job *job = r->job;
-    size_t slab = round_up(nb_ceil_div(job->n, nb_ceil_div(job->n, SLAB)), r->isa->nr);
+    size_t slab = nb__round_up(nb_ceil_div(job->n, nb_ceil_div(job->n, SLAB)), r->isa->nr);
     r->tiles_m = nb_ceil_div(job->m, MC);
     size_t splits = nb_max(nb_min(nb_ceil_div(MANY_BLOCKS, r->tiles_m), slab / MIN_SPLIT), 1);
-    r->tile_n = round_up(nb_ceil_div(slab, splits), r->isa->nr);
+    r->tile_n = nb__round_up(nb_ceil_div(slab, splits), r->isa->nr);
     NB_TRY(nb_alloc_aligned(slab * r->k_chunk, sizeof(float), "a packed operand", &r->shared, err));
     for (r->j0 = 0; r->j0 < job->n; r->j0 += slab) {
         r->cols = nb_min(slab, job->n - r->j0);

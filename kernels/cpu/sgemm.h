@@ -7,6 +7,7 @@
 #ifndef NB_KERNELS_CPU_SGEMM_H
 #define NB_KERNELS_CPU_SGEMM_H
 
+#include "host/base/size.h"
 #include "kernels/cpu/cpu.h"
 
 /* Packs rows [row, row + rows) and columns [k0, k0 + ks) of an operand into a panel: dst[kk * width + r], zero for
@@ -57,6 +58,12 @@ typedef struct nb__f32_operand {
 nb__pack_fn nb__pack_f32_rows;
 /* data[k * ld + row]: each column of rows is contiguous. */
 nb__pack_fn nb__pack_f32_cols;
+/* All of [rows, ks] in panels of `width`, one behind the other; by packers that need no scratch. */
+void nb__pack_panels(nb__pack_fn *pack, const nb__f32_operand *o, size_t rows, size_t ks, size_t width, float *dst);
+
+static inline size_t nb__round_up(size_t x, size_t to) {
+    return nb_ceil_div(x, to) * to;
+}
 
 nb__strip_fn nb__strip_plain, nb__strip_avx2, nb__strip_avx512;
 nb__pack_fn nb__pack_rows_avx2, nb__pack_rows_avx512;

@@ -6,14 +6,36 @@
 #include <immintrin.h>
 #endif
 
+/* With a width that the compiler knows, a row of a panel is a few moves and no call. */
+static inline __attribute__((always_inline)) void copy_cols(const float *src, size_t ld, size_t ks, const size_t width, float *dst) {
+    for (size_t kk = 0; kk < ks; kk++)
+        memcpy(dst + kk * width, src + kk * ld, width * sizeof *dst);
+}
+
 void nb__pack_f32_cols(const void *operand, size_t row, size_t rows, size_t k0, size_t ks, size_t width, float *scratch,
                        float *dst) {
     const nb__f32_operand *o = operand;
+    const float *src = o->data + k0 * o->ld + row;
     (void)scratch;
-    if (rows < width)
-        memset(dst, 0, ks * width * sizeof *dst);
-    for (size_t kk = 0; kk < ks; kk++)
-        memcpy(dst + kk * width, o->data + (k0 + kk) * o->ld + row, rows * sizeof *dst);
+    if (rows == width && width == 6)
+        copy_cols(src, o->ld, ks, 6, dst);
+    else if (rows == width && width == 14)
+        copy_cols(src, o->ld, ks, 14, dst);
+    else if (rows == width && width == 16)
+        copy_cols(src, o->ld, ks, 16, dst);
+    else if (rows == width && width == 32)
+        copy_cols(src, o->ld, ks, 32, dst);
+    else {
+        if (rows < width)
+            memset(dst, 0, ks * width * sizeof *dst);
+        for (size_t kk = 0; kk < ks; kk++)
+            memcpy(dst + kk * width, src + kk * o->ld, rows * sizeof *dst);
+    }
+}
+
+void nb__pack_panels(nb__pack_fn *pack, const nb__f32_operand *o, size_t rows, size_t ks, size_t width, float *dst) {
+    for (size_t i = 0; i < rows; i += width)
+        pack(o, i, nb_min(width, rows - i), 0, ks, width, NULL, dst + i * ks);
 }
 
 void nb__strip_plain(const float *src, size_t ld, size_t rows, size_t ks, size_t width, size_t cols, float *dst) {
@@ -43,10 +65,12 @@ NB_TARGET_AVX2 static inline void square8(__m256 v[8]) {
     }
 }
 
-/* Columns [0, cols) of the panel, cols <= 8. */
+/* Columns [0, cols) of the panel, cols <= 8. A panel of 6 columns takes whole vectors, each row's last two lanes being
+ * overwritten by the next row, and only its last row is cut: masked stores take many times as long on some processors. */
 NB_TARGET_AVX2 static void strip8(const float *src, size_t ld, size_t rows, size_t ks, size_t width, size_t cols, float *dst) {
     static const int32_t on[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
     __m256i keep = _mm256_loadu_si256((const __m256i *)(const void *)(on + 8 - cols));
+    size_t whole = cols == 8 ? ks : cols == width ? ks - 1 : 0;
     for (size_t kk = 0; kk < ks; kk += 8) {
         size_t len = nb_min(8, ks - kk);
         __m256i part = _mm256_loadu_si256((const __m256i *)(const void *)(on + 8 - len));
@@ -55,7 +79,10 @@ NB_TARGET_AVX2 static void strip8(const float *src, size_t ld, size_t rows, size
             v[r] = r < rows ? _mm256_maskload_ps(src + r * ld + kk, part) : _mm256_setzero_ps();
         square8(v);
         for (size_t i = 0; i < len; i++)
-            _mm256_maskstore_ps(dst + (kk + i) * width, keep, v[i]);
+            if (kk + i < whole)
+                _mm256_storeu_ps(dst + (kk + i) * width, v[i]);
+            else
+                _mm256_maskstore_ps(dst + (kk + i) * width, keep, v[i]);
     }
 }
 
