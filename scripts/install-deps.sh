@@ -5,6 +5,7 @@ build="gcc g++ make cmake pkg-config git libc6-dev libjansson-dev libonig-dev li
 test="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user pocl-opencl-icd ocl-icd-libopencl1 libcriterion-dev python3 python3-pip python3-venv unzip ca-certificates"
 deep="oclgrind valgrind clang-14 libclang-rt-14-dev clang-format-14"
 demo="python3 python3-pip unzip ca-certificates"
+[ $# -gt 0 ] || { echo "install-deps.sh: say what for: build, test, deep, demo" >&2; exit 2; }
 want=""
 for part in "$@"; do
     case $part in
