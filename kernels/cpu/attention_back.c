@@ -10,7 +10,7 @@
 #include "kernels/cpu/vmath.h"
 
 /* QUERIES is a multiple of all tile widths (8, 16, 32). */
-enum { QUERIES = 32, MAX_NR = 32 };
+enum { QUERIES = 32 };
 
 typedef struct run {
     const struct nb_attention_back_args *a;
@@ -90,7 +90,7 @@ static void mask_scores(const run *r, const block *b, float *s) {
 
 /* Scores of nr queries to probabilities, down the columns. */
 NB_BODY void softmax(float *restrict s, size_t keys, const size_t nr) {
-    float max[MAX_NR], sum[MAX_NR];
+    float max[QUERIES], sum[QUERIES];
     NB_LANES
     for (size_t l = 0; l < nr; l++) {
         max[l] = s[l];
