@@ -56,23 +56,14 @@ NB_BODY void softmax_step(panel *p, float *restrict s, size_t keys, size_t hd, c
     NB_LANES
     for (size_t l = 0; l < nr; l++)
         max[l] = p->max[l];
-    for (size_t i = 0; i < keys; i++)
-        NB_LANES
-        for (size_t l = 0; l < nr; l++)
-            max[l] = s[i * nr + l] > max[l] ? s[i * nr + l] : max[l];
+    nb__column_max(s, keys, nr, nr, max);
     NB_LANES
     for (size_t l = 0; l < nr; l++) {
         keep[l] = nb__exp(p->max[l] - max[l]);
         p->max[l] = max[l];
         sum[l] = 0.0f;
     }
-    for (size_t i = 0; i < keys; i++)
-        NB_LANES
-        for (size_t l = 0; l < nr; l++) {
-            float e = nb__exp(s[i * nr + l] - max[l]);
-            s[i * nr + l] = e;
-            sum[l] += e;
-        }
+    nb__column_exp(s, keys, nr, nr, max, sum);
     NB_LANES
     for (size_t l = 0; l < nr; l++)
         p->sum[l] = p->sum[l] * keep[l] + sum[l];

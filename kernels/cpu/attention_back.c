@@ -96,17 +96,8 @@ NB_BODY void softmax(float *restrict s, size_t keys, const size_t nr) {
         max[l] = s[l];
         sum[l] = 0.0f;
     }
-    for (size_t i = 1; i < keys; i++)
-        NB_LANES
-        for (size_t l = 0; l < nr; l++)
-            max[l] = s[i * QUERIES + l] > max[l] ? s[i * QUERIES + l] : max[l];
-    for (size_t i = 0; i < keys; i++)
-        NB_LANES
-        for (size_t l = 0; l < nr; l++) {
-            float e = nb__exp(s[i * QUERIES + l] - max[l]);
-            s[i * QUERIES + l] = e;
-            sum[l] += e;
-        }
+    nb__column_max(s + QUERIES, keys - 1, QUERIES, nr, max);
+    nb__column_exp(s, keys, QUERIES, nr, max, sum);
     for (size_t i = 0; i < keys; i++)
         NB_LANES
         for (size_t l = 0; l < nr; l++)

@@ -65,4 +65,24 @@ NB_BODY float nb__exp(float x) {
     return x < -87.33f ? 0.0f : scaled;
 }
 
+/* Softmax down the columns of s[rows][ld], nr of them: the larger of max[l] and column l, to max[l]. */
+NB_BODY void nb__column_max(const float *restrict s, size_t rows, size_t ld, const size_t nr, float *restrict max) {
+    for (size_t i = 0; i < rows; i++)
+        NB_LANES
+        for (size_t l = 0; l < nr; l++)
+            max[l] = s[i * ld + l] > max[l] ? s[i * ld + l] : max[l];
+}
+
+/* exp(s - max) in place of s; column l is added to sum[l]. */
+NB_BODY void nb__column_exp(float *restrict s, size_t rows, size_t ld, const size_t nr, const float *restrict max,
+                            float *restrict sum) {
+    for (size_t i = 0; i < rows; i++)
+        NB_LANES
+        for (size_t l = 0; l < nr; l++) {
+            float e = nb__exp(s[i * ld + l] - max[l]);
+            s[i * ld + l] = e;
+            sum[l] += e;
+        }
+}
+
 #endif
